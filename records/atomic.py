@@ -1,0 +1,69 @@
+"""Files that are there whole or not at all, and the points at which a test may kill the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from records.errors import StageError
+
+# Every boundary between two states of the disk. `CONSTITUTE_CRASH_AT=<point>` kills the process there, as kill -9
+# would; `<point>:<n>` at its n-th passing. A test lists them, crashes at each, and runs the same command again.
+CRASH_POINTS = (
+    "row-before",  # nothing of the row is written
+    "row-torn",  # half of the row is written
+    "row-after",  # the row is written
+    "shard-roll",  # the full shard is closed, the next one not yet begun
+    "file-before-rename",  # the temporary file is whole, the real one absent or old
+    "file-after-rename",
+    "adapter-before-rename",  # the adapter's temporary folder is whole
+    "adapter-after-rename",
+    "marker-before",  # all output of a stage is there, its done-marker is not
+    "marker-after",
+)
+_passed: dict[str, int] = {}
+
+
+def crash_point(name: str) -> None:
+    """Die here, as by kill -9, when the environment asks for it."""
+    wanted, _, nth = os.environ.get("CONSTITUTE_CRASH_AT", "").partition(":")
+    assert name in CRASH_POINTS, name
+    if wanted != name:
+        return
+    _passed[name] = _passed.get(name, 0) + 1
+    if _passed[name] == int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a file so that readers see the old content or the new, never a part.
+
+    Raises:
+        StageError: the file system refuses (a full disk, no permission); the old content is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        crash_point("file-before-rename")
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StageError(
+            f"{path}: the file could not be written ({error.strerror or error}); nothing of it was changed. "
+            "Make room or mend the folder, then run the same command again."
+        ) from error
+    crash_point("file-after-rename")
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write JSON, indented, whole or not at all. NaN and infinities are refused, since JSON has none."""
+    write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

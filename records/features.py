@@ -1,0 +1,53 @@
+"""Column types of stored rows, in a README.md beside the shards, so that `datasets.load_dataset(folder)` reads them.
+
+Without it a column that is empty in the first shard (no severity, no group) would be typed as null, and a later shard
+with a value in it would be refused.
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from records.atomic import write_text_atomic
+from records.rows import Pair, Reject
+
+_PRIMITIVES = {str: "string", int: "int64", float: "float64", bool: "bool"}
+
+
+def write_card(folder: Path, kind: Literal["pairs", "rejects"]) -> None:
+    """Write the dataset card of a folder of pairs or rejects; a card that is there is left alone."""
+    path = folder / "README.md"
+    if path.exists():
+        return
+    row = Pair if kind == "pairs" else Reject
+    header = {
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "part-*.jsonl"}]}],
+        "dataset_info": {"features": features(row)},
+    }
+    about = f"Rows of kind `{kind}`; the columns are described in docs/design.md."
+    text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about}\n"
+    write_text_atomic(path, text)
+
+
+def features(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The columns of a record in the notation of dataset cards."""
+    return [{"name": name, **_feature(field.annotation)} for name, field in model.model_fields.items()]
+
+
+def _feature(annotation: Any) -> dict[str, Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _feature(next(argument for argument in arguments if argument is not type(None)))
+    if origin is Literal:
+        return {"dtype": "string"}
+    if origin is tuple:
+        inner = _feature(arguments[0])
+        return {"list": inner.get("struct", inner.get("dtype"))}
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {"struct": features(annotation)}
+    return {"dtype": _PRIMITIVES[annotation]}
