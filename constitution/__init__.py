@@ -1,0 +1,1 @@
+"""What "good" means: the YAML constitution, its templates, its exact checks, and the library that ships."""
