@@ -1,0 +1,1 @@
+"""From prompts to verified pairs: engines, the chain, verification, sources, scheduling."""

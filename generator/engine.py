@@ -1,0 +1,97 @@
+"""What every engine offers: token ids in, one completion out, awaited.
+
+Generator and evaluation know this protocol only. The vLLM engine is in `vllm_engine.py`; tests of one step use a
+scripted one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from records.strict import Settings
+
+
+class Sampling(Settings):
+    """How a completion is drawn."""
+
+    temperature: float = Field(1.0, ge=0.0, le=2.0)
+    """Softmax temperature; 0 is greedy."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Nucleus: the smallest set of tokens that holds this share of the probability."""
+    max_tokens: int = Field(512, ge=1)
+    """Most new tokens of a completion. One that reaches it counts as truncated."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter on disk; `digest` is its identity, the path only where it lies."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to an engine.
+
+    `schema` constrains the text to a JSON schema. `stage` orders waiting calls: a higher one goes first, so chains that
+    are nearly done finish before new ones start. `logprobs` asks for the cumulative log-probability.
+    """
+
+    token_ids: tuple[int, ...]
+    sampling: Sampling
+    adapter: Adapter | None = None
+    schema: dict[str, Any] | None = field(default=None, hash=False)
+    stage: int = 0
+    logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came back. `finish_reason` is "stop" or "length"; "length" means the text was cut."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int = 0
+    logprob: float | None = None
+
+
+class PromptTooLongError(Exception):
+    """A call whose prompt and largest completion do not fit the engine's context; a row's fault, not the run's."""
+
+
+class EngineFailedError(Exception):
+    """The engine gave up on this call after restarts; the row becomes a reject with reason `engine_error`."""
+
+
+class Engine(Protocol):
+    """A model that completes token ids; many calls may be awaited at once."""
+
+    tokenizer: Any
+    """The model's Hugging Face tokeniser, with its chat template."""
+    model: str
+    context: int
+    """Most tokens of prompt and completion together."""
+
+    async def complete(self, call: Call) -> Completion:
+        """One completion.
+
+        Raises:
+            PromptTooLongError: prompt plus `max_tokens` exceeds `context`.
+            EngineFailedError: the engine could not be kept alive.
+        """
+        ...
+
+    async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
+        """Log-probability in nats of each token but the first, given those before it; length `len(token_ids) - 1`."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the engine holds; calls in flight fail."""
+        ...

@@ -1,0 +1,115 @@
+"""The generate stage: chains over all prompts of a round, their rows on disk as they finish, and the figures."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from generator.chain import Method, run_chain
+from generator.schedule import run_bounded
+from generator.story import chain_id
+from records.features import write_card
+from records.progress import Progress
+from records.rows import Pair, Prompt
+from records.store import RowStore, read_rows
+
+
+async def generate_pairs(
+    prompts: Sequence[Prompt], method: Method, folder: Path, *, in_flight: int, display: Progress
+) -> dict[str, Any]:
+    """Run the chain of every prompt that has no row yet, and count what the folder then holds.
+
+    Args:
+        prompts: the round's prompts, each id once.
+        method: what their chains share.
+        folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
+        in_flight: most chains at work at once.
+        display: progress, counted in chains.
+
+    Returns:
+        The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
+
+    Raises:
+        StageError: a row could not be written.
+    """
+    started = time.monotonic()
+    pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
+    write_card(folder / "pairs", "pairs")
+    write_card(folder / "rejects", "rejects")
+    done = pairs.ids | rejects.ids
+    waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
+    display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
+    tokens = 0
+    try:
+        async with aclosing(
+            run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
+        ) as outcomes:
+            async for outcome in outcomes:
+                (pairs if isinstance(outcome, Pair) else rejects).append(outcome)
+                tokens += sum(entry.output_tokens for entry in outcome.trail)
+                rate = tokens / (time.monotonic() - started)
+                display.advance(1, pairs=len(pairs.ids), rejects=len(rejects.ids), tokens_per_second=round(rate))
+    finally:
+        pairs.close()
+        rejects.close()
+    seconds = time.monotonic() - started
+    figures = count_outcomes(folder)
+    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
+    return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
+
+
+def count_outcomes(folder: Path) -> dict[str, Any]:
+    """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
+
+    `new_violation_rate` is the share of verified chains whose final text breaks a checked principle that was not drawn
+    for the prompt (None unless more than the drawn principles were verified).
+    """
+    counts, rejects = Counter[str](), Counter[str]()
+    for name in ("pairs", "rejects"):
+        for row in read_rows(folder / name):
+            counts["chains"] += 1
+            counts[name] += 1
+            counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
+            rejects.update([row["reason"]] if name == "rejects" else [])
+            _count_calls(row, counts)
+            _count_undrawn(row, counts)
+    return {
+        "chains": counts["chains"],
+        "pairs": counts["pairs"],
+        "validation_pairs": counts["validation_pairs"],
+        "rejects": dict(sorted(rejects.items())),
+        "calls": counts["calls"],
+        "output_tokens": counts["output"],
+        "prompt_tokens": counts["prompt"],
+        "cached_token_share": _share(counts["cached"], counts["prompt"]),
+        "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
+        "uncanonical_drafts": counts["uncanonical"],
+        "new_violation_rate": _share(counts["new_violations"], counts["verified_beyond"]),
+    }
+
+
+def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
+    counts["uncanonical"] += bool(row["draft"]) and not row["draft"]["canonical"]
+    for entry in row["trail"]:
+        counts["calls"] += 1
+        counts["output"] += entry["output_tokens"]
+        counts["prompt"] += entry["prompt_tokens"]
+        counts["cached"] += entry["cached_tokens"]
+        counts["verdicts"] += entry["verdict"] is not None
+        counts["unparsed"] += entry["verdict"] == "unparsed"
+
+
+def _count_undrawn(row: dict[str, Any], counts: Counter[str]) -> None:
+    undrawn = set(row["verified"]) - set(row["principles"])
+    if undrawn:
+        counts["verified_beyond"] += 1
+        broken = {verdict["principle"] for verdict in row["final_verdicts"] if verdict["verdict"] == "violates"}
+        counts["new_violations"] += bool(broken & undrawn)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

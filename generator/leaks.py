@@ -1,0 +1,65 @@
+"""Does a rewrite talk about the rewriting, or quote its critique? Then it must not be called chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from records.rows import Message
+from records.splits import normalise
+
+QUOTED_WORDS = 8
+
+_ABOUT_REWRITING = re.compile(
+    r"""^\W*(?:(?:sure|certainly|of\ course|okay|ok|absolutely)\b\W+)?
+        (?:sure|certainly|of\ course|okay|ok|absolutely|here(?:'s|\ is|\ are))\b[^.\n]{0,60}
+        \b(?:revis\w*|rewrit\w*|rewrote|reword\w*|rephras\w*|improved|corrected|updated|edited)\b
+      | \b(?:revised|rewritten|reworded|rephrased|corrected)\s+(?:version|answer|response|reply|text|draft)\b
+      | ^\W*(?:revision|revised|rewrite|rewritten)\s*:
+      | \b(?:i(?:'ve|\ have)?|we(?:'ve|\ have)?)\s+(?:revised|rewritten|reworded|rephrased|removed|edited)\b
+      | \b(?:the|my|your)\s+(?:critique(?!\ of\b)|previous\ (?:answer|response)|original\ (?:answer|response|draft))\b
+      | \bto\ (?:comply|align)\ with\ the\ (?:principle|constitution|rule)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ASKS_FOR_REWRITING = re.compile(
+    r"\b(?:revis\w*|rewrit\w*|reword\w*|rephras\w*|redraft\w*|rework\w*|reformulat\w*|paraphras\w*|polish\w*|edit(?:ed|ing|s)?|proofread\w*|correct(?:ed|ion|ions)?|"
+    r"improve\w*|critique\w*|feedback)\b",
+    re.IGNORECASE,
+)
+
+
+def find_leak(
+    final: str,
+    prompt: Sequence[Message],
+    draft: str,
+    critiques: Iterable[str],
+    rechecks: Iterable[tuple[str, str]] = (),
+) -> str | None:
+    """What gives a rewrite away as a rewrite, in words, or None.
+
+    Two things count: talk of the rewriting ("Sure, here is a revised ..."), unless the prompt itself asks for
+    rewriting or the draft already talked so; and eight consecutive words of a critique that stand in neither the
+    prompt nor the draft.
+
+    Args:
+        final: the text that would be chosen.
+        prompt: the conversation it answers.
+        draft: the text it was made from.
+        critiques: the reasoning texts about the draft that the reviser saw.
+        rechecks: those about a rewrite, each with the rewrite it was about, whose words it may quote.
+    """
+    asked = " ".join(message.content for message in prompt)
+    talk = _ABOUT_REWRITING.search(final)
+    if talk and not _ASKS_FOR_REWRITING.search(asked) and not _ABOUT_REWRITING.search(draft):
+        return f"talks about the rewriting: {talk.group(0).strip()[:80]!r}"
+    known = _runs(asked) | _runs(draft)
+    for critique, judged in (*((text, draft) for text in critiques), *rechecks):
+        quoted = (_runs(critique) & _runs(final)) - known - _runs(judged)
+        if quoted:
+            return f"quotes the critique: {min(quoted)!r}"
+    return None
+
+
+def _runs(text: str) -> set[str]:
+    words = re.findall(r"\w+", normalise(text))
+    return {" ".join(words[start : start + QUOTED_WORDS]) for start in range(len(words) - QUOTED_WORDS + 1)}

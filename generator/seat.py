@@ -1,0 +1,86 @@
+"""A seat is a role filled: which engine speaks, with which adapter, drawn how. All model calls go through here.
+
+Messages become token ids by the one chat encoding of the project (records/chat.py); a critic's reply becomes a verdict
+by the one strict reading (constitution/verdicts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from constitution.schema import Principle
+from constitution.verdicts import parse_verdict, reply_schema
+from generator.engine import Adapter, Call, Completion, Engine, PromptTooLongError, Sampling
+from records.chat import encode_chat
+from records.rows import Author, Message, Verdict
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who fills a role (policy, critic, reviser, verifier): an engine, an adapter or none, and a way of drawing."""
+
+    engine: Engine
+    sampling: Sampling
+    adapter: Adapter | None = None
+
+    @property
+    def author(self) -> Author:
+        """The name and digest that rows carry for this seat."""
+        return Author(model=self.engine.model, adapter_digest=self.adapter.digest if self.adapter else "")
+
+
+async def reply(
+    seat: Seat,
+    messages: Sequence[Message],
+    *,
+    stage: int,
+    schema: dict[str, Any] | None = None,
+    logprobs: bool = False,
+) -> Completion:
+    """The assistant turn that a seat's model writes after these messages.
+
+    Args:
+        seat: who is asked.
+        messages: a conversation that ends with a user turn.
+        stage: place in the chain; calls of a higher stage are served first.
+        schema: JSON schema the reply is held to, where given.
+        logprobs: also return the cumulative log-probability.
+
+    Raises:
+        PromptTooLongError: the conversation and the longest reply do not fit the context; nothing is cut to fit.
+        EngineFailedError: the engine could not be kept alive.
+    """
+    token_ids = tuple(encode_chat(seat.engine.tokenizer, messages, add_generation_prompt=True))
+    wanted = len(token_ids) + seat.sampling.max_tokens
+    if wanted > seat.engine.context:
+        raise PromptTooLongError(
+            f"{len(token_ids)} prompt tokens + max_tokens {seat.sampling.max_tokens} > context {seat.engine.context}"
+        )
+    call = Call(token_ids, seat.sampling, adapter=seat.adapter, schema=schema, stage=stage, logprobs=logprobs)
+    return await seat.engine.complete(call)
+
+
+async def ask_verdict(
+    seat: Seat, principle: Principle, messages: Sequence[Message], *, stage: int
+) -> tuple[Verdict, tuple[Completion, ...]]:
+    """A critic's verdict on one principle; an unreadable reply is asked for once more, then stays `unparsed`.
+
+    Args:
+        seat: the critic or verifier.
+        principle: what is asked about; decides the schema of the reply.
+        messages: the whole conversation to send; its last turn is the request.
+        stage: see `reply`.
+
+    Returns:
+        The verdict, and every completion: the last is the one it was read from, one before it could not be read.
+    """
+    schema = reply_schema(principle)
+    completions: list[Completion] = []
+    for _ in range(2):
+        completions.append(await reply(seat, messages, stage=stage, schema=schema))
+        verdict = parse_verdict(principle, completions[-1].text, finish_reason=completions[-1].finish_reason)
+        if verdict.verdict != "unparsed":
+            break
+    return verdict, tuple(completions)

@@ -1,0 +1,257 @@
+"""The vLLM engine: `AsyncLLM` with token ids in, continuous batching, and adapters known by what they hold.
+
+vLLM knows an adapter by name and integer id, never by content, so both are given out here once per digest and never
+used again. An engine that dies is started anew and the calls that were in flight are submitted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from generator.config import EngineConfig
+from generator.engine import Adapter, Call, Completion, EngineFailedError, PromptTooLongError
+from records.digest import adapter_digest
+from records.errors import ConfigError, StageError
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class VllmEngine:
+    """One model in vLLM; see `generator.engine.Engine` for what it promises."""
+
+    def __init__(self, model: str, config: EngineConfig, adapters: Sequence[Adapter] = (), *, seed: int = 0) -> None:
+        """Prepare an engine; `start` brings it up.
+
+        Args:
+            model: folder or Hugging Face id.
+            config: its settings.
+            adapters: every adapter this engine will ever be asked to apply.
+            seed: seed of all sampling (a seed per call kills vLLM's CPU engine).
+        """
+        self.model = model
+        self.config = config
+        self.seed = seed
+        self.adapters = {adapter.digest: (number, adapter) for number, adapter in enumerate(adapters, 1)}
+        self.tokenizer: Any = None
+        self.context = 0
+        self.sequences = 0
+        self.deaths = 0
+        self._deaths_in_a_row = 0
+        self._llm: Any = None
+        self._starting = asyncio.Lock()
+        self._scoring = asyncio.Lock()
+        self._request_ids = count()
+
+    async def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            ConfigError: the model is not there, or an adapter is not one that vLLM can apply.
+            StageError: an adapter's content is not what its digest says.
+        """
+        for _, adapter in self.adapters.values():
+            _refuse_changed(adapter)
+        from transformers import AutoTokenizer
+
+        trust = self.config.trust_remote_code
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(self.model, trust_remote_code=trust)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"model {self.model!r}: its tokeniser cannot be loaded ({error}).") from error
+        await self._launch()
+
+    async def _launch(self) -> None:
+        # Child processes print their own banners; the stage has already sent them to its log.
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = _engine_arguments(self)
+        # LLM_CLASS asks for the offline figures; the default would hold a large GPU to 128 sequences.
+        self._llm = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+        self.context = self._llm.model_config.max_model_len
+        self.sequences = self._llm.vllm_config.scheduler_config.max_num_seqs
+
+    async def complete(self, call: Call) -> Completion:
+        """See `Engine.complete`."""
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+        if len(call.token_ids) + call.sampling.max_tokens > self.context:
+            raise PromptTooLongError(f"{len(call.token_ids)} + {call.sampling.max_tokens} tokens > {self.context}")
+        parameters = SamplingParams(
+            temperature=call.sampling.temperature,
+            top_p=call.sampling.top_p,
+            max_tokens=call.sampling.max_tokens,
+            logprobs=0 if call.logprobs else None,
+            structured_outputs=StructuredOutputsParams(json=call.schema) if call.schema else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        output = await self._request(call.token_ids, parameters, call.adapter, priority=-call.stage)
+        completion = output.outputs[0]
+        return Completion(
+            text=completion.text,
+            token_ids=tuple(completion.token_ids),
+            finish_reason=completion.finish_reason or "stop",
+            prompt_tokens=len(call.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            logprob=completion.cumulative_logprob,
+        )
+
+    async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
+        """See `Engine.score`; one text at a time, and not while others are completed.
+
+        With adapters on, vLLM's CPU engine dies when a request for the log-probabilities of its prompt shares a batch.
+        """
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        parameters = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        async with self._scoring:
+            output = await self._request(token_ids, parameters, adapter, priority=0)
+        found = output.prompt_logprobs[1:]
+        return [entry[token].logprob for entry, token in zip(found, token_ids[1:], strict=True)]
+
+    async def _request(self, token_ids: Sequence[int], parameters: Any, adapter: Adapter | None, priority: int) -> Any:
+        """The final output of one request, submitted again where the engine died or dropped it.
+
+        A call is given up after some attempts of its own, so that one that kills the engine each time does not go on
+        for ever while others complete in between.
+        """
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        lora = self._lora_request(adapter)
+        found = ""
+        for _ in range(self.config.restarts + 1):
+            llm = self._llm
+            try:
+                output = None
+                stream = llm.generate(
+                    {"prompt_token_ids": list(token_ids)},
+                    parameters,
+                    f"call-{next(self._request_ids)}",
+                    lora_request=lora,
+                    priority=priority,
+                )
+                async for output in stream:  # noqa: B007 - the last one is what counts
+                    pass
+            except (EngineDeadError, EngineGenerateError) as error:
+                found = str(error)
+                if llm.errored:
+                    await self._restart(llm, error)
+                continue
+            found = str(output.outputs[0].finish_reason) if output is not None else "no output"
+            if found in ("stop", "length"):
+                self._deaths_in_a_row = 0
+                return output
+        raise EngineFailedError(f"the engine gave no completion in {self.config.restarts + 1} attempts ({found})")
+
+    async def _restart(self, dead: Any, error: Exception) -> None:
+        """Bring the engine back once for all calls that were in flight when it died.
+
+        Raises:
+            StageError: it died so often, with no completion between, that every further call would die too.
+        """
+        async with self._starting:
+            while self._llm is dead:
+                self.deaths += 1
+                self._deaths_in_a_row += 1
+                if self._deaths_in_a_row > 2 * self.config.restarts + 1:
+                    raise StageError(
+                        f"vLLM with {self.model} died {self._deaths_in_a_row} times with no completion between "
+                        f"({error}). Finished rows are safe. The log says why it died (no memory left?); mend that, or "
+                        "make engine.sequences or engine.context smaller, then run the same command again."
+                    )
+                dead.shutdown()
+                try:
+                    await self._launch()
+                except RuntimeError as failed:
+                    error = failed
+
+    def _lora_request(self, adapter: Adapter | None) -> Any:
+        if adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number, known = self.adapters[adapter.digest]
+        return LoRARequest(f"adapter-{adapter.digest[:16]}", number, str(known.path))
+
+    async def close(self) -> None:
+        """Stop the engine's processes and free its memory."""
+        if self._llm is not None:
+            self._llm.shutdown()
+            self._llm = None
+
+
+def _refuse_changed(adapter: Adapter) -> None:
+    try:
+        found = adapter_digest(adapter.path)
+    except (OSError, ValueError) as error:
+        raise StageError(
+            f"{adapter.path}: the adapter cannot be read ({error}); expected the one with digest "
+            f"{adapter.digest[:16]}. Run the training stage that made it again."
+        ) from error
+    if found != adapter.digest:
+        raise StageError(
+            f"{adapter.path}: the adapter's content has digest {found[:16]}, expected {adapter.digest[:16]}. "
+            "It was changed after it was trained; run the training stage that made it again."
+        )
+
+
+def _adapter_rank(adapter: Adapter) -> int:
+    import json
+
+    config = json.loads((adapter.path / "adapter_config.json").read_text())
+    return int(config["r"])
+
+
+def _engine_arguments(engine: VllmEngine) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    config = engine.config
+    on_cpu = current_platform.is_cpu()
+    cache_gib = config.cache_gib or (1.0 if on_cpu else None)
+    settings: dict[str, Any] = {
+        "model": engine.model,
+        "dtype": "float32" if config.dtype == "auto" and on_cpu and not _computes_in_bfloat16() else config.dtype,
+        "seed": engine.seed,
+        "max_model_len": config.context,
+        "max_num_seqs": config.sequences or (256 if on_cpu else None),
+        "max_num_batched_tokens": config.batched_tokens or (8192 if on_cpu else None),
+        "block_size": config.block_size or (32 if on_cpu else None),
+        "enforce_eager": config.eager,
+        "gpu_memory_utilization": config.memory_share,
+        "kv_cache_memory_bytes": int(cache_gib * 2**30) if cache_gib else None,
+        "tensor_parallel_size": config.tensor_parallel,
+        "quantization": config.quantization,
+        "trust_remote_code": config.trust_remote_code,
+        "enable_prefix_caching": True,
+        # Later steps of a chain carry a smaller number and go first.
+        "scheduling_policy": "priority",
+        # A weak model fills its budget with white space where the grammar lets it.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "disable_log_stats": True,
+        "load_format": "safetensors",
+    }
+    if engine.adapters:
+        rank = max(_adapter_rank(adapter) for _, adapter in engine.adapters.values())
+        settings |= {
+            "enable_lora": True,
+            # One slot more than adapters: on a CPU, base requests in a batch with adapter requests otherwise get the
+            # adapter applied.
+            "max_loras": len(engine.adapters) + 1,
+            "max_lora_rank": next(allowed for allowed in _RANKS if allowed >= rank),
+        }
+    return AsyncEngineArgs(**{name: value for name, value in settings.items() if value is not None})
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether this CPU has bfloat16 instructions; without them vLLM decodes five times slower than in float32."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,131 @@
+"""A toy constitution, prompts for it, and chains whose every reply is scripted by stage and principle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from constitution.render import default_templates
+from constitution.schema import Constitution, Example, Principle
+from generator.chain import CRITIQUE, DRAFT, REVISION, Method, run_chain
+from generator.engine import Adapter, Call, Sampling
+from generator.seat import Seat
+from records.rows import Author, Message, Pair, Prompt, Provenance, Reject
+from records.splits import prompt_id
+from tests.scripted import Answer, ScriptedEngine, user_turn
+
+CONSTITUTION = Constitution(
+    name="toy",
+    templates=default_templates(),
+    principles=(
+        Principle(
+            id="polite",
+            text="The answer never says fool.",
+            critique="Is anybody called names in it?",
+            examples=(
+                Example(
+                    context=(Message(role="user", content="Hi."), Message(role="assistant", content="Hello.")),
+                    prompt="Help?",
+                    draft="No, fool.",
+                    violates=True,
+                    critique="It says fool.",
+                    revision="Gladly.",
+                ),
+                Example(prompt="Help?", draft="Gladly.", violates=False, critique="It is friendly."),
+            ),
+        ),
+        Principle(id="modest", text="The answer promises nothing.", applies_when="Somebody asks for a promise."),
+        Principle(id="kind", text="The answer is kind to animals."),
+    ),
+)
+DRAFT_TEXT, FINAL_TEXT = "Boil it, fool, and surely kick the cat.", "Boil it, and stroke the cat."
+ADAPTER = Adapter(Path("adapter"), "a" * 64)
+Critic = Callable[[str, str, bool, int], str]
+"""Verdict by (principle, request, whether it is a verification, how often this was asked before)."""
+Reviser = Callable[[str, str, int], Any]
+
+
+def prompt(text: str = "How do I boil an egg?", **columns: Any) -> Prompt:
+    messages = (Message(role="user", content=text),)
+    return Prompt(**{"id": prompt_id(messages), "messages": messages, "split": "train", **columns})
+
+
+def reply_of(verdict: str, reasoning: str = "Seen.", severity: int = 2) -> str:
+    if verdict == "unparsed":
+        return "It is hard to say."
+    return json.dumps({"critique": reasoning, "verdict": verdict, "severity": severity})
+
+
+def principle_in(turn: str) -> str:
+    """The principle that a request is about, by its text or its own critique request."""
+    named = [
+        principle.id
+        for principle in CONSTITUTION.principles
+        if principle.text in turn or (principle.critique and principle.critique in turn)
+    ]
+    assert len(named) == 1, (named, turn)
+    return named[0]
+
+
+def honest(principle: str, request: str, verifying: bool, before: int) -> str:
+    """Finds all principles broken in the draft, and none in any other text."""
+    return "violates" if DRAFT_TEXT in request else "complies"
+
+
+def revised(principle: str, request: str, before: int) -> str:
+    return FINAL_TEXT
+
+
+def script(draft: Any = DRAFT_TEXT, critic: Critic = honest, revise: Reviser = revised) -> Answer:
+    asked: Counter[tuple[int, str, str]] = Counter()
+
+    def answer(text: str, call: Call) -> Any:
+        if call.stage == DRAFT:
+            return draft(text) if callable(draft) else draft
+        turn = user_turn(text)
+        principle = principle_in(turn)
+        key = (call.stage, principle, "" if call.stage == REVISION else turn)
+        asked[key] += 1
+        if call.stage == REVISION:
+            return revise(principle, turn, asked[key] - 1)
+        verdict = critic(principle, turn, call.stage != CRITIQUE, asked[key] - 1)
+        return reply_of(verdict) if verdict in ("violates", "complies", "not_applicable", "unparsed") else verdict
+
+    return answer
+
+
+def provenance(**columns: Any) -> Provenance:
+    author = Author(model="scripted")
+    known = {
+        "run": "toy",
+        "round": 0,
+        "constitution": CONSTITUTION.name,
+        "constitution_digest": CONSTITUTION.digest,
+        "template_digest": CONSTITUTION.template_digest,
+        "policy": author,
+        "critic": author,
+        "reviser": author,
+        "verifier": author,
+        "draft_temperature": 1.0,
+        "draft_top_p": 1.0,
+        "draft_max_tokens": 2000,
+        "asks": 1,
+    }
+    return Provenance.model_validate(known | columns)
+
+
+def method_of(answer: Answer, *, max_tokens: int = 2000, context: int = 100_000, **settings: Any) -> Method:
+    """One engine in all seats: the policy with the adapter, the others without."""
+    engine = ScriptedEngine(answer, context=context)
+    base = Seat(engine, Sampling(max_tokens=max_tokens))
+    policy = Seat(engine, Sampling(max_tokens=max_tokens), adapter=ADAPTER)
+    seats = {"policy": policy, "critic": base, "reviser": base, "verifier": base}
+    return Method(**{"constitution": CONSTITUTION, "provenance": provenance(), **seats, **settings})
+
+
+def outcome_of(answer: Answer, asked: Prompt | None = None, **settings: Any) -> Pair | Reject:
+    return asyncio.run(run_chain(asked or prompt(), method_of(answer, **settings)))
