@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from trainer.alarms import find_alarms, last_tenth
+
+LN2 = math.log(2)
+
+
+def log(losses, accuracies=None, chosen=None):
+    """A log of steps; what is not given is healthy."""
+    count = len(losses)
+    accuracies = accuracies or [min(0.9, index / count) for index in range(count)]
+    chosen = chosen or [0.0] * count
+    return [
+        {"loss": loss, "rewards/accuracies": accuracy, "rewards/chosen": reward}
+        for loss, accuracy, reward in zip(losses, accuracies, chosen, strict=True)
+    ]
+
+
+FALLING = [LN2 - 0.01 * index for index in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "names"),
+    [
+        (log(FALLING), []),
+        (log([]), []),
+        (log([LN2] * 40), ["loss_flat"]),
+        (log([LN2 - 0.005] * 40), ["loss_flat"]),
+        (log([LN2 - 0.02] * 40), []),
+        # The end counts: a loss that fell and came back is flat, one that was flat at first is not.
+        (log([0.3] * 36 + [LN2] * 4), ["loss_flat"]),
+        (log([LN2] * 36 + [0.3] * 4), []),
+        (log([LN2] * 36 + [LN2 + 0.3] * 4), []),
+        (log(FALLING, accuracies=[0.5] * 2 + [1.0] * 38), ["perfect_early"]),
+        (log(FALLING, accuracies=[0.5] * 3 + [1.0] + [0.9] * 36), []),
+        (log(FALLING, accuracies=[0.5] * 5 + [1.0] * 35), []),
+        # 0.2 of reward at beta 0.1 is 2 nats.
+        (log(FALLING, chosen=[-0.2 * index / 39 for index in range(40)]), ["chosen_falls"]),
+        (log(FALLING, chosen=[-0.05 * index / 39 for index in range(40)]), []),
+        (log(FALLING, chosen=[0.5 * index / 39 for index in range(40)]), []),
+        (log([LN2] * 40, chosen=[-0.3 * index / 39 for index in range(40)]), ["loss_flat", "chosen_falls"]),
+    ],
+)
+def test_alarms_of_a_log(steps, names):
+    assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1)] == names
+
+
+def test_an_alarm_says_its_numbers():
+    (alarm,) = find_alarms(log([0.6925] * 20), beta=0.1)
+    assert "0.6925 over the last tenth of 20 steps" in alarm["message"]
+    (alarm,) = find_alarms(log(FALLING, chosen=[0.0] * 20 + [-0.3] * 20), beta=0.1)
+    assert "fell by 3.0 nats" in alarm["message"]
+
+
+def test_the_fall_is_in_nats_whatever_beta_is():
+    steps = log(FALLING, chosen=[0.0] * 20 + [-0.3] * 20)
+    assert find_alarms(steps, beta=0.5) == []
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (9, 1), (19, 1), (20, 2), (100, 10)])
+def test_the_last_tenth_is_at_least_one_step(count, expected):
+    assert len(last_tenth(log([0.5] * count))) == expected

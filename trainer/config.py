@@ -1,0 +1,98 @@
+"""Settings of the train stage: what is optimised, from which weights, against which reference."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from records.strict import Settings
+
+# vLLM reserves room for one of these ranks and refuses an adapter of another.
+ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class LoraSettings(Settings):
+    """The adapter that is trained; the model's own weights never change."""
+
+    r: int = 16
+    """Rank. 16 is enough for preferences on most models; one of 1, 8, 16, 32, 64, 128, 256, 320, 512."""
+    alpha: int = Field(32, ge=1)
+    """Scale: the adapter's update counts alpha / r times. Twice the rank is the usual choice."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout on the adapter's input. Above 0 the first loss is no longer exactly ln 2."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Which layers carry an adapter: every linear layer but the output head, or those whose names end so."""
+
+    @model_validator(mode="after")
+    def _engine_can_serve_it(self) -> Self:
+        if self.r not in ENGINE_RANKS:
+            raise ValueError(
+                f"r is {self.r}; expected one of {', '.join(map(str, ENGINE_RANKS))}, the ranks vLLM serves"
+            )
+        if not self.targets:
+            raise ValueError('targets is empty; expected "all-linear" or at least one layer name')
+        return self
+
+
+class TrainConfig(Settings):
+    """One round of preference training. The defaults suit real instruction-tuned models of 1 to 10 B parameters."""
+
+    method: Literal["dpo"] = "dpo"
+    """The loss: DPO (Rafailov et al. 2023)."""
+    beta: float = Field(0.1, gt=0.0)
+    """How dearly the policy pays for leaving the reference. 0.1 is the paper's; lower moves further."""
+    learning_rate: float = Field(5e-6, gt=0.0)
+    """Peak rate. 5e-6 suits models of billions of parameters; a model of a few million needs about 1e-3."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up; linear and cosine end at 0."""
+    warm_up_share: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the optimizer steps in which the rate rises from 0."""
+    epochs: float = Field(1.0, gt=0.0)
+    """Passes over the pairs. Preference training overfits quickly; more than 3 seldom helps."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    pairs_per_step: int = Field(32, ge=1)
+    """Pairs per optimizer step."""
+    pairs_per_micro_batch: int = Field(4, ge=1)
+    """Pairs that are in memory at once; lower it when memory runs out. Divides `pairs_per_step`; the result stays."""
+    max_gradient_norm: float = Field(1.0, gt=0.0)
+    """Gradients longer than this are shortened to it."""
+    max_tokens: int = Field(2048, ge=2)
+    """Longest prompt plus answer. A longer pair is counted as too long and left out; none is ever cut. A model with a
+    shorter context lowers this to its context."""
+    gradient_checkpointing: bool = False
+    """Recompute activations instead of keeping them: far less memory, about a third more time."""
+    lora: LoraSettings = LoraSettings()
+    start_from: Literal["initial", "previous"] = "previous"
+    """The weights that training begins with: the policy that drafted round 0, or the one that drafted this round."""
+    reference: Literal["base", "initial", "previous"] = "previous"
+    """The policy that rewards are measured against: `model:` itself, the policy that drafted round 0, or the one that
+    drafted this round."""
+    pairs: Literal["this_round", "all_rounds"] | None = None
+    """Which rounds' pairs are trained on. Left out: this round's with `start_from: previous`, all with `initial`."""
+    warm_up: Literal["none", "sft"] = "none"
+    """`sft` first trains the base on the revisions of a first pass (the supervised stage of Constitutional AI)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the frozen weights: `auto` is bfloat16 on a GPU and float32 on a CPU. The adapter is float32."""
+
+    @property
+    def uses_all_rounds(self) -> bool:
+        """Whether the pairs of earlier rounds are trained on too."""
+        return (self.pairs or ("all_rounds" if self.start_from == "initial" else "this_round")) == "all_rounds"
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.start_from == "initial" and self.pairs == "this_round":
+            raise ValueError(
+                "start_from is initial with pairs: this_round, which forgets what earlier rounds taught; "
+                "expected pairs: all_rounds (or none given), or start_from: previous"
+            )
+        if self.pairs_per_step % self.pairs_per_micro_batch:
+            raise ValueError(
+                f"pairs_per_step is {self.pairs_per_step} and pairs_per_micro_batch {self.pairs_per_micro_batch}; "
+                "expected the first to be a multiple of the second"
+            )
+        return self

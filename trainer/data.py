@@ -1,0 +1,120 @@
+"""Pairs as token ids, ready to train on: encoded once, the canonical way, nothing cut.
+
+Conversational pairs go through the project's one chat encoding (records/chat.py). Plain-text pairs are tokenised as
+they stand, with the tokeniser's BOS before the prompt and its EOS after each answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from records.chat import encode_pair
+from records.errors import DataError
+from trainer.preferences import Preference, raise_problems, read_preferences
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """One pair as token ids; both answers end with their closing tokens."""
+
+    id: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Prompt plus the longer answer."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """What is trained on, what is only evaluated on, and what was left out, by id."""
+
+    train: tuple[EncodedPair, ...]
+    validation: tuple[EncodedPair, ...]
+    too_long: tuple[str, ...] = ()
+    same_tokens: tuple[str, ...] = ()
+    """Pairs whose sides differ as text but not as tokens (white space that the template strips): nothing to learn."""
+
+
+def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int) -> PairSet:
+    """Read, check and encode preference data.
+
+    Args:
+        paths: see trainer/preferences.py for what a path may be.
+        tokenizer: the model's; with a chat template where the data is conversational.
+        max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
+
+    Raises:
+        DataError: rows that cannot be used, all at once; or no training pair is left.
+        ConfigError: conversational data, and the tokeniser has no chat template.
+    """
+    preferences = read_preferences(paths)
+    problems: list[str] = []
+    kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
+    too_long, same_tokens = [], []
+    for preference in preferences:
+        try:
+            pair = encode_preference(preference, tokenizer)
+        except ValueError as error:
+            problems.append(f"{preference.where}: {error}")
+            continue
+        if pair.chosen_ids == pair.rejected_ids:
+            same_tokens.append(pair.id)
+        elif pair.tokens > max_tokens:
+            too_long.append(pair.id)
+        else:
+            kept[preference.split].append(pair)
+    raise_problems(problems)
+    if not kept["train"]:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(kept['validation'])} are "
+            f"for validation only, {len(too_long)} are longer than {max_tokens} tokens, {len(same_tokens)} have sides "
+            "that are the same tokens. Raise train.max_tokens, or make more pairs."
+        )
+    return PairSet(tuple(kept["train"]), tuple(kept["validation"]), tuple(too_long), tuple(same_tokens))
+
+
+def encode_preference(preference: Preference, tokenizer: Any) -> EncodedPair:
+    """A row's three sides as token ids.
+
+    Raises:
+        ValueError: the chat template does not render the prompt as a prefix of prompt and answer.
+        ConfigError: the row is conversational and the tokeniser has no chat template.
+    """
+    prompt, chosen, rejected = preference.prompt, preference.chosen, preference.rejected
+    if isinstance(prompt, str):
+        assert isinstance(chosen, str) and isinstance(rejected, str)
+        return EncodedPair(preference.id, *_encode_texts(tokenizer, prompt, chosen, rejected))
+    assert not isinstance(chosen, str) and not isinstance(rejected, str)
+    prompt_ids, chosen_ids = encode_pair(tokenizer, prompt, chosen)
+    return EncodedPair(preference.id, prompt_ids, chosen_ids, encode_pair(tokenizer, prompt, rejected)[1])
+
+
+def _encode_texts(tokenizer: Any, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:
+    # A text that spells its own BOS gets no second one.
+    has_bos = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
+    prompt_ids = _without_eos(tokenizer, tokenizer.encode(prompt, add_special_tokens=not has_bos))
+    wholes = [tokenizer.encode(prompt + answer, add_special_tokens=not has_bos) for answer in (chosen, rejected)]
+    if all(whole[: len(prompt_ids)] == prompt_ids for whole in wholes):
+        answers = [whole[len(prompt_ids) :] for whole in wholes]
+    else:
+        # Tokens merge across the boundary. The model will be asked with the prompt's own ids, so those stay, and both
+        # answers are tokenised on their own.
+        answers = [tokenizer.encode(answer, add_special_tokens=False) for answer in (chosen, rejected)]
+    chosen_ids, rejected_ids = (_without_eos(tokenizer, ids) + _eos(tokenizer) for ids in answers)
+    return prompt_ids, chosen_ids, rejected_ids
+
+
+def _eos(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _without_eos(tokenizer: Any, ids: list[int]) -> list[int]:
+    """The ids without a last EOS: some tokenisers close every text with one, some texts bring their own."""
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -1,0 +1,136 @@
+"""TRL's DPO trainer, held to this project's promises: our token ids, our reference, every optimizer step logged.
+
+The loss, its gradients and its metrics are TRL's. What is overridden keeps TRL from tokenising, dropping or cutting
+anything, and from sending telemetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import DPOConfig, DPOTrainer
+
+from trainer.config import TrainConfig
+from trainer.data import EncodedPair
+from trainer.reference import collator_for, columns, reference_logps
+from trainer.training_log import TrainingLog
+
+
+class PairTrainer(DPOTrainer):
+    """TRL's trainer on pairs that are token ids already."""
+
+    def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
+        assert {"prompt_ids", "chosen_ids", "rejected_ids"} <= set(dataset.column_names), dataset.column_names
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        """Nothing is sent to anyone."""
+
+
+class _Watch(TrainerCallback):
+    """Passes what TRL logs on to the training log."""
+
+    def __init__(self, log: TrainingLog) -> None:
+        self._log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        self._log.write(logs or {}, step=state.global_step, epoch=state.epoch or 0.0)
+
+
+def watch(trainer: PairTrainer, log: TrainingLog) -> None:
+    """Have every optimizer step and every evaluation written to the log as it happens."""
+    trainer.add_callback(_Watch(log))
+
+
+def build_trainer(
+    policy: Any, tokenizer: Any, train: Sequence[EncodedPair], validation: Sequence[EncodedPair], arguments: DPOConfig
+) -> PairTrainer:
+    """TRL's trainer around a policy with one trainable adapter; the reference is still to be attached."""
+    trainer = PairTrainer(
+        model=policy,
+        args=arguments,
+        data_collator=collator_for(tokenizer),
+        train_dataset=Dataset.from_list([columns(pair) for pair in train]),
+        eval_dataset=Dataset.from_list([columns(pair) for pair in validation]) if validation else None,
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    # TRL makes a copy of the adapter its reference; ours is named by the run and computed from files.
+    policy.delete_adapter("ref")
+    return trainer
+
+
+def training_arguments(
+    config: TrainConfig, *, steps: int, folder: Path, seed: int, device: str, dtype: str
+) -> DPOConfig:
+    """The settings as TRL takes them, each of its surprising defaults overridden.
+
+    Args:
+        config: the train section.
+        steps: optimizer steps there will be.
+        folder: the round's folder.
+        seed: of the order of the pairs.
+        device: "cpu" or "cuda".
+        dtype: "float32" or "bfloat16".
+    """
+    return DPOConfig(
+        output_dir=str(folder),
+        beta=config.beta,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
+        # Rounded down: the library rounds a share up, and a training of one step would be all warm-up, at rate 0.
+        warmup_steps=int(config.warm_up_share * steps),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.pairs_per_micro_batch,
+        per_device_eval_batch_size=2 * config.pairs_per_micro_batch,
+        gradient_accumulation_steps=config.pairs_per_step // config.pairs_per_micro_batch,
+        max_grad_norm=config.max_gradient_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        # Nothing is cut; load_pairs has counted what is too long.
+        max_length=None,
+        disable_dropout=config.lora.dropout == 0.0,
+        bf16=dtype == "bfloat16",
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        seed=seed,
+        data_seed=seed,
+        logging_steps=1,
+        # The filter would hide a loss that is not a number behind the last one that was.
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+
+
+def attach_reference(
+    trainer: PairTrainer, train: Sequence[EncodedPair], validation: Sequence[EncodedPair], policy: str | None
+) -> None:
+    """Compute the reference's figures for every pair and hand them to TRL as columns.
+
+    Args:
+        trainer: whose datasets hold exactly these pairs, in this order.
+        train: the pairs of its train set.
+        validation: the pairs of its evaluation set.
+        policy: name of the loaded adapter that is the reference, None for the base.
+    """
+    trainer.train_dataset = _with_reference(trainer, trainer.train_dataset, train, policy)
+    if validation:
+        trainer.eval_dataset = _with_reference(trainer, trainer.eval_dataset, validation, policy)
+    trainer.precompute_ref_logps = True
+
+
+def _with_reference(
+    trainer: PairTrainer, dataset: Dataset, pairs: Sequence[EncodedPair], policy: str | None
+) -> Dataset:
+    assert list(dataset["id"]) == [pair.id for pair in pairs], "the trainer dropped or moved pairs"
+    logps = reference_logps(trainer, pairs, policy)
+    dataset = dataset.add_column("ref_chosen_logps", [chosen for chosen, _ in logps])
+    return dataset.add_column("ref_rejected_logps", [rejected for _, rejected in logps])

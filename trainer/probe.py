@@ -1,0 +1,74 @@
+"""The trainer's half of a proven hand-off: what the new policy and the one before it give to the same tokens.
+
+An engine that claims to serve the new adapter scores these sequences; its figures must lie nearer to `new` than to
+`previous`. Sequences on which the two policies differ most come first, since those can tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.adapter import TRAINED
+from trainer.data import EncodedPair
+from trainer.reference import batches, token_logps
+
+LEAST_TOKENS = 768
+_CANDIDATE_TOKENS = 4 * LEAST_TOKENS
+
+
+def probe_sequences(trainer: Any, pairs: Sequence[EncodedPair], previous: str | None) -> list[dict[str, Any]]:
+    """Whole sequences with their answers' log-probabilities under two policies, until `LEAST_TOKENS` answer tokens.
+
+    Args:
+        trainer: holds the trained model.
+        pairs: candidates, the preferred ones first; both sides of each are used.
+        previous: name of the earlier policy's adapter, None for the base.
+
+    Returns:
+        Mappings with `token_ids`, `first` (index of the first scored token), and `new` and `previous`, one
+        log-probability in nats for each token from `first` on.
+    """
+    trainer.model.eval()
+    candidates = _candidates(pairs)
+    found: list[dict[str, Any]] = []
+    for chunk, batch in batches(candidates, 2 * trainer.args.per_device_train_batch_size, trainer.data_collator):
+        new, old = (token_logps(trainer, batch, policy) for policy in (TRAINED, previous))
+        for row in range(2 * len(chunk)):
+            pair = candidates[chunk[row % len(chunk)]]
+            answer = pair.chosen_ids if row < len(chunk) else pair.rejected_ids
+            first = len(pair.prompt_ids)
+            scored = slice(first - 1, first - 1 + len(answer))
+            found.append(
+                {
+                    "token_ids": pair.prompt_ids + answer,
+                    "first": first,
+                    "new": new[row, scored].tolist(),
+                    "previous": old[row, scored].tolist(),
+                }
+            )
+    found.sort(key=_distance, reverse=True)
+    return _until_enough(found)
+
+
+def _candidates(pairs: Sequence[EncodedPair]) -> Sequence[EncodedPair]:
+    tokens = 0
+    for count, pair in enumerate(pairs, 1):
+        tokens += len(pair.chosen_ids) + len(pair.rejected_ids)
+        if tokens >= _CANDIDATE_TOKENS:
+            return pairs[:count]
+    return pairs
+
+
+def _distance(sequence: dict[str, Any]) -> float:
+    gaps = [abs(new - old) for new, old in zip(sequence["new"], sequence["previous"], strict=True)]
+    return sum(gaps) / len(gaps)
+
+
+def _until_enough(sequences: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tokens = 0
+    for count, sequence in enumerate(sequences, 1):
+        tokens += len(sequence["new"])
+        if tokens >= LEAST_TOKENS:
+            return sequences[:count]
+    return sequences

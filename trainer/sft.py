@@ -1,0 +1,154 @@
+"""Supervised fine-tuning on (prompt, answer) rows through TRL: the loss is on the answer, its closing EOS included.
+
+A model that is trained from nothing may learn from whole conversations (`loss_on`).
+
+Rows are tokenised by the project's one chat encoding and reach TRL as ids with labels, so nothing is rendered twice
+and TRL neither cuts nor adds a token. Trains a LoRA adapter, or all weights of a model.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from random import Random
+from typing import Any, Literal
+
+from records.atomic import crash_point
+from records.chat import encode_pair
+from records.errors import DataError, StageError
+from records.progress import progress
+from records.rows import Message
+from trainer.adapter import begin_adapter, save_adapter
+from trainer.model import base_digest, choose_device, context_of, load_model, load_tokenizer, prepare_environment
+from trainer.sft_config import SftJob, SftRow
+
+NOT_IN_LOSS = -100
+LossOn = Literal["answer", "conversation"]
+_SUMMARY = ("loss", "mean_token_accuracy")
+
+
+def encode_row(tokenizer: Any, row: SftRow, loss_on: LossOn = "answer") -> dict[str, list[int]]:
+    """Ids and labels of one row: labels are the ids on what is in the loss, and -100 elsewhere."""
+    prompt, answer = encode_pair(tokenizer, row.prompt, [Message(role="assistant", content=row.answer)])
+    learned = prompt if loss_on == "conversation" else [NOT_IN_LOSS] * len(prompt)
+    return {"input_ids": prompt + answer, "labels": learned + answer}
+
+
+def encode_rows(
+    tokenizer: Any, rows: Iterable[SftRow], max_tokens: int, loss_on: LossOn = "answer"
+) -> tuple[list[dict[str, Any]], int]:
+    """All rows as ids, labels and length.
+
+    Returns:
+        The rows that fit `max_tokens`, and how many did not. None is cut.
+    """
+    encoded, n_too_long = [], 0
+    for row in rows:
+        columns = encode_row(tokenizer, row, loss_on)
+        if len(columns["input_ids"]) > max_tokens:
+            n_too_long += 1
+        else:
+            encoded.append({**columns, "length": len(columns["input_ids"])})
+    return encoded, n_too_long
+
+
+def join_rows(encoded: list[dict[str, Any]], block_tokens: int, seed: int) -> list[dict[str, Any]]:
+    """The rows in random order, joined and cut into blocks of equal length; the unfilled last block is left out."""
+    rows = list(encoded)
+    Random(seed).shuffle(rows)
+    joined = {name: [token for row in rows for token in row[name]] for name in ("input_ids", "labels")}
+    starts = range(0, len(joined["input_ids"]) - block_tokens + 1, block_tokens)
+    return [
+        {**{name: ids[start : start + block_tokens] for name, ids in joined.items()}, "length": block_tokens}
+        for start in starts
+    ]
+
+
+def train_sft(job: SftJob, rows: Iterable[SftRow]) -> dict[str, Any]:
+    """Train on the rows, write the result to `job.output`, and say what it came to.
+
+    Returns:
+        `method`, `rows`, `too_long`, `tokens` (of prompts and answers), `steps` (of the optimizer), `seconds`, and
+        `loss` and `mean_token_accuracy` as means over the last tenth of the optimizer steps.
+
+    Raises:
+        ConfigError: the model or a setting cannot be used; nothing was trained.
+        DataError: no row fits the model or `max_tokens`.
+        StageError: the folder to write holds something already.
+    """
+    started = time.monotonic()
+    if job.output.exists():
+        raise StageError(f"{job.output} exists already; expected a new folder. Remove it or name another.")
+    prepare_environment(job.model)
+    tokenizer = load_tokenizer(job.model)
+    most = min(job.config.max_tokens, context_of(job.model) or job.config.max_tokens)
+    encoded, n_too_long = encode_rows(tokenizer, rows, most, job.config.loss_on)
+    if not encoded:
+        raise DataError(
+            f"{n_too_long} rows are longer than {most} tokens and none is left to train on. "
+            "Raise max_tokens where the model's context allows, or give other rows."
+        )
+    model, base = _load(job)
+    units = join_rows(encoded, job.config.block_tokens, job.seed) if job.config.block_tokens else encoded
+    steps = _train(model, tokenizer, units, job)
+    _save(model, job, base)
+    return {
+        "method": "sft",
+        "rows": len(encoded),
+        "too_long": n_too_long,
+        "tokens": sum(row["length"] for row in encoded),
+        "steps": len(steps),
+        "seconds": round(time.monotonic() - started, 2),
+        **_last_tenth(steps),
+    }
+
+
+def _load(job: SftJob) -> tuple[Any, str]:
+    """The model with what is to be trained unfrozen, and the digest of the weights it began with."""
+    from transformers import set_seed
+
+    # What is trained is float32 whatever the checkpoint holds: small updates vanish in bfloat16.
+    model = load_model(job.model, device=choose_device(job.config.device), dtype="float32")
+    base = base_digest(model)
+    set_seed(job.seed)
+    if job.config.lora:
+        return begin_adapter(model, job.config.lora, name=job.model, start=None), base
+    return model.requires_grad_(True), base
+
+
+def _train(model: Any, tokenizer: Any, encoded: list[dict[str, Any]], job: SftJob) -> list[dict[str, float]]:
+    """Train in place; returns the figures of every optimizer step."""
+    from trainer.row_trainer import build_trainer
+
+    scratch = job.output.with_name(f".{job.output.name}.sft")
+    steps = math.ceil(job.config.epochs * math.ceil(len(encoded) / job.config.rows_per_step))
+    with progress(f"sft {job.output.name}", steps) as display:
+        trainer = build_trainer(model, tokenizer, encoded, job, scratch, display)
+        trainer.train()
+    shutil.rmtree(scratch, ignore_errors=True)
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _save(model: Any, job: SftJob, base: str) -> None:
+    """Write the adapter or the model, whole or not at all."""
+    if job.config.lora:
+        save_adapter(model, job.output, model=job.model, base=base)
+        return
+    import torch
+
+    folder = job.output.with_name(f".{job.output.name}.tmp")
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    # Read again: TRL gives the tokeniser it trains with a padding token where there was none.
+    load_tokenizer(job.model).save_pretrained(folder)
+    crash_point("adapter-before-rename")
+    os.replace(folder, job.output)
+    crash_point("adapter-after-rename")
+
+
+def _last_tenth(steps: list[dict[str, float]]) -> dict[str, float]:
+    last = steps[-max(1, len(steps) // 10) :]
+    return {name: sum(step[name] for step in last) / len(last) for name in _SUMMARY}
