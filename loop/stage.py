@@ -1,0 +1,86 @@
+"""A stage as a process of its own: `python -m loop.stage RUN_FOLDER ROUND STAGE...`.
+
+vLLM and the trainer each own the accelerator in turn; the end of the process frees it. What the libraries print goes to
+`logs/`; progress and errors go to the standard error that the process was started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import IO
+
+from loop.config import RunConfig
+from loop.folder import RunFolder
+from loop.inputs import Run, open_run
+from loop.orphans import die_with_parent
+from loop.system_errors import told_plainly
+from records.errors import ConstituteError
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str]) -> int:
+    """Run stages of one round; returns the exit status: 0 done, 2 a mendable problem, 130 interrupted, 1 a bug."""
+    began = time.monotonic()
+    path, index, *stages = arguments
+    die_with_parent()
+    folder = RunFolder(Path(path))
+    stream = _send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
+    try:
+        config = RunConfig.model_validate(json.loads((folder.path / "config.json").read_text(encoding="utf-8")))
+        run = open_run(config, folder)
+        _do(run, int(index), tuple(stages), stream, began)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    except ConstituteError as error:
+        traceback.print_exc()  # to the log: what an error was made from says more to whoever looks for its cause
+        stream.write(f"{error}\n")
+        return 2
+    except Exception as error:
+        plainly = told_plainly(error)
+        stream.write(f"{plainly}\n" if plainly else traceback.format_exc())
+        return 2 if plainly else 1
+    return 0
+
+
+def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:
+    if stages == ("train",):
+        from loop.train_stage import train_stage
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        train_stage(run, index, stream, began)
+        return
+    from loop.draft_stage import draft_stage
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await draft_stage(run, index, stages, stream, began)
+
+    asyncio.run(work())
+
+
+def _send_chatter_to(path: Path) -> IO[str]:
+    """Point standard output and error at a log, for this process and its children; returns the old standard error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for number in (1, 2):
+        os.dup2(log, number)
+    os.close(log)
+    return stream
+
+
+if __name__ == "__mp_main__":  # how a process that vLLM spawns loads this module
+    die_with_parent()
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

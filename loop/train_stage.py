@@ -1,0 +1,66 @@
+"""The stage process that holds the trainer."""
+
+from __future__ import annotations
+
+import time
+from typing import IO, Any
+
+from loop.folder import WARM_UP, begin_stage, end_stage
+from loop.inputs import Run, pair_folders, train_inputs
+from records.rows import Pair
+from records.store import read_rows
+
+
+def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
+    """Train the adapter that drafts the next round, unless it is there.
+
+    Raises:
+        ConfigError: the model or an adapter cannot be used.
+        DataError: the pairs cannot be used.
+        StaleStageError: the adapter was trained from other inputs.
+    """
+    inputs = train_inputs(run, index)
+    if not begin_stage(run.folder, "train", index, inputs):
+        return
+    work = _train_warm_up if index == WARM_UP else _train_pairs
+    outputs = work(run, index, stream)
+    end_stage(run.folder, "train", index, inputs, outputs=outputs, seconds=time.monotonic() - began)
+
+
+def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
+    from trainer.dpo import TrainJob, train_dpo
+
+    job = TrainJob(
+        model=run.config.model,
+        pairs=tuple(pair_folders(run, index)),
+        round_folder=run.folder.round(index),
+        config=run.config.train,
+        previous_adapter=run.policy_adapter(index),
+        initial_adapter=run.initial_adapter(),
+        seed=run.config.seed,
+        run=run.folder.path.name,
+        stream=stream,
+        logs=run.folder.path / "logs",
+    )
+    return train_dpo(job)
+
+
+def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
+    """The supervised stage of Constitutional AI: the base learns to say its own verified revisions.
+
+    Source: Bai et al. 2022, arXiv:2212.08073, section 3.
+    """
+    from trainer.sft import train_sft
+    from trainer.sft_config import SftJob, SftRow
+
+    folder = run.folder.round(index)
+    pairs = [Pair.model_validate(row) for row in read_rows(folder / "pairs") if row["split"] == "train"]
+    stream.write(f"warm-up: training on {len(pairs)} revisions\n")
+    job = SftJob(
+        model=run.config.model,
+        output=folder / "adapter",
+        config=run.config.warm_up,
+        seed=run.config.seed,
+        log=folder / "training.jsonl",
+    )
+    return train_sft(job, [SftRow(prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs])

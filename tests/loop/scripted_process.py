@@ -1,0 +1,73 @@
+"""`constitute` and its stage processes with a scripted engine in vLLM's place; all else is real.
+
+`python -m tests.loop.scripted_process cli ARGUMENTS...` is the command, and begins stages as `... stage ARGUMENTS...`.
+The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
+flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from constitution.verdicts import reply_json
+from generator.engine import Adapter, Call, Completion
+from tests.scripted import ScriptedEngine, user_turn
+
+RUDE, KIND = "Listen, you idiot: it is number {}.", "Gladly: it is number {}."
+
+
+def answer(text: str, call: Call) -> str:
+    """Two drafts of three are rude; the critic sees it, and a rewrite is kind."""
+    turn = user_turn(text)
+    if call.schema:
+        rude = "idiot" in turn
+        return reply_json("A rude word." if rude else "No fault.", "violates" if rude else "complies", 2 if rude else 0)
+    if turn.startswith("say "):
+        number = int(turn.split()[1])
+        return (KIND if number % 3 == 0 else RUDE).format(number)
+    return KIND.format("as before")
+
+
+class ScriptedVllm(ScriptedEngine):
+    """Has what the draft stage uses of `VllmEngine`."""
+
+    sequences, deaths = 4, 0
+
+    def __init__(self, model: str, config: Any, adapters: list[Adapter], *, seed: int) -> None:
+        super().__init__(answer, model=model, context=config.context or 100_000)
+
+    async def start(self) -> None:
+        if "SCRIPTED_FAULT" in os.environ:
+            raise RuntimeError(os.environ["SCRIPTED_FAULT"])
+
+    async def complete(self, call: Call) -> Completion:
+        await asyncio.sleep(float(os.environ.get("SCRIPTED_PAUSE", "0")))
+        return await super().complete(call)
+
+
+def stage(arguments: list[str]) -> int:
+    import loop.draft_stage
+    from loop.stage import main
+    from records.store import RowStore
+
+    loop.draft_stage.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
+    rows = os.environ.get("SCRIPTED_SHARD")
+    if rows:
+        RowStore.__init__.__kwdefaults__["rows_per_shard"] = int(rows)
+    return main(arguments)
+
+
+def cli(arguments: list[str]) -> None:
+    import loop.rounds
+    from loop.cli import main
+
+    loop.rounds.STAGE_COMMAND = (sys.executable, "-m", "tests.loop.scripted_process", "stage")
+    sys.argv = ["constitute", *arguments]
+    main()
+
+
+if __name__ == "__main__":
+    sys.exit({"stage": stage, "cli": cli}[sys.argv[1]](sys.argv[2:]))

@@ -1,0 +1,185 @@
+"""What a stage is made from: its digest changes with what matters, and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loop.config import load_run_config
+from loop.folder import RunFolder
+from loop.inputs import Run, evaluate_inputs, generate_inputs, model_fingerprint, open_run, train_inputs
+from records.digest import digest_json
+from records.errors import ConfigError
+from tests.loop.scripted_run import CHAINS, write_model_folder, write_world
+
+INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(write_world(tmp_path))
+    return tmp_path
+
+
+def opened(world: Path, *overrides: str) -> Run:
+    return open_run(load_run_config(world / "run.yaml", overrides), RunFolder(world / "run"))
+
+
+def changed(world: Path, *overrides: str) -> set[str]:
+    """The stages of round 0 that these settings make anew."""
+    return {
+        stage
+        for stage, inputs in INPUTS.items()
+        if digest_json(inputs(opened(world), 0)) != digest_json(inputs(opened(world, *overrides), 0))
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("train.beta=0.2", {"train"}),
+        ("train.lora.r=8", {"train"}),
+        ("evaluate.drafts=3", {"evaluate"}),
+        ("evaluate.sampling.temperature=0.5", {"evaluate"}),
+        ("generate.draft.temperature=0.5", {"generate"}),
+        ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
+        ("generate.verify.asks=2", {"generate"}),
+        ("seed=7", {"generate", "train"}),
+        ("engine.context=1000", {"evaluate", "generate"}),
+        ("prompts_per_round=5", {"generate"}),
+        ("splits.test=0.3", {"evaluate", "generate"}),
+        # How fast, how long and when to stop: what is made stays the same.
+        ("rounds=2", set()),
+        ("min_pairs=3", set()),
+        ("engine.cache_gib=2", set()),
+        ("engine.restarts=9", set()),
+        ("evaluate.in_flight=3", set()),
+        ("generate.in_flight=3", set()),
+    ],
+)
+def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, stages: set[str]) -> None:
+    assert changed(world, override) == stages
+
+
+def digests(world: Path) -> dict[str, str]:
+    run = opened(world)
+    return {stage: digest_json(inputs(run, 0)) for stage, inputs in INPUTS.items()}
+
+
+def differing(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {stage for stage in before if before[stage] != after[stage]}
+
+
+def test_the_order_and_the_name_of_the_prompt_file_do_not_matter(world: Path) -> None:
+    before = digests(world)
+    lines = (world / "prompts.jsonl").read_text().splitlines(keepends=True)
+    (world / "prompts.jsonl").write_text("".join(reversed(lines)))
+    assert not differing(before, digests(world))
+    (world / "prompts.jsonl").write_text("".join(lines[1:]))
+    assert differing(before, digests(world)) & {"generate", "evaluate"}
+
+
+def test_a_principle_changes_drafts_and_figures_but_not_training_on_the_same_pairs(world: Path) -> None:
+    before = digests(world)
+    (world / "toy.yaml").write_text((world / "toy.yaml").read_text().replace("insults nobody", "is kind"))
+    assert differing(before, digests(world)) == {"evaluate", "generate"}
+
+
+def test_the_models_content_matters_and_not_where_it_lies(world: Path) -> None:
+    before, place = digests(world), model_fingerprint("model")
+    (world / "model").rename(world / "elsewhere")
+    assert model_fingerprint("elsewhere") == place
+    (world / "elsewhere").rename(world / "model")
+    (world / "model" / "model.safetensors").write_bytes(b"other weights")
+    assert differing(before, digests(world)) == set(INPUTS)
+    assert model_fingerprint("owner/name") == "owner/name"
+
+
+def test_training_depends_on_the_pairs_as_they_lie_on_disk(world: Path) -> None:
+    before = digests(world)
+    pairs = world / "run" / "round_00" / "pairs"
+    pairs.mkdir(parents=True)
+    (pairs / "README.md").write_text("card")
+    assert not differing(before, digests(world))
+    (pairs / "part-00000.jsonl").write_text("{}\n")
+    assert differing(before, digests(world)) == {"train"}
+
+
+def put_adapter(folder: Path, weights: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    (folder / "adapter_config.json").write_text('{"r": 16}')
+
+
+def test_a_round_depends_on_the_content_of_the_adapter_before_it(world: Path) -> None:
+    run = opened(world, "rounds=2")
+    with pytest.raises(ConfigError, match=r"round_00.adapter: no adapter; expected the one that the stage before"):
+        evaluate_inputs(run, 1)
+
+    def of_round_1() -> dict[str, Any]:
+        return {stage: digest_json(inputs(run, 1)) for stage, inputs in INPUTS.items()}
+
+    put_adapter(world / "run" / "round_00" / "adapter", b"one")
+    before = of_round_1()
+    put_adapter(world / "run" / "round_00" / "adapter", b"two")
+    assert differing(before, of_round_1()) == set(INPUTS)
+
+
+def test_rounds_take_disjoint_slices_and_the_same_validation_prompts(world: Path) -> None:
+    run = opened(world, "rounds=3", "prompts_per_round=10", "validation_prompts=3")
+    assert run.mode == "fresh"
+    drafted = [run.prompts_of(index) for index in range(3)]
+    train = [prompt.id for prompts in drafted for prompt in prompts if prompt.split == "train"]
+    assert len(train) == len(set(train)) == 30
+    validation = [{prompt.id for prompt in prompts if prompt.split == "validation"} for prompts in drafted]
+    assert validation[0] == validation[1] == validation[2]
+    assert len(validation[0]) == 3
+    assert not [prompt for prompts in drafted for prompt in prompts if prompt.split == "test"]
+    assert len(opened(world).prompts_of(0)) == CHAINS
+
+
+def test_all_that_is_wrong_with_the_inputs_is_told_at_once(world: Path) -> None:
+    write_model_folder(world / "bare", tokenizer_json=True, model_safetensors=True)
+    with pytest.raises(ConfigError) as caught:
+        opened(world, "model=bare", "engine.context=4096", "constitution=nosuch", "sources=[a.jsonl, b.jsonl]")
+    told = str(caught.value)
+    for words in (
+        "model: bare: found no *.safetensors", "model: bare: found no tokeniser", "engine.context asks for 4096",
+        "'nosuch'", "a.jsonl: no such file", "b.jsonl: no such file",
+    ):  # fmt: skip
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("./nosuch", "found no config.json"),
+        ("model/nosuch", "found no config.json"),
+        ("~/model", "~ is not expanded"),
+        ("toy.yaml", "found no config.json"),
+        ("templateless", "found no chat template"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_found_before_anything_runs(world: Path, model: str, found: str) -> None:
+    write_model_folder(world / "templateless", chat_template_jinja=True)
+    with pytest.raises(ConfigError) as caught:
+        opened(world, f"model={model}")
+    assert found in str(caught.value)
+    assert f"model: {model}" in str(caught.value)
+
+
+def test_a_chat_template_may_lie_in_the_tokenisers_settings_and_an_id_is_left_to_its_library(world: Path) -> None:
+    folder = write_model_folder(world / "older", chat_template_jinja=True)
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    (folder / "config.json").write_text('{"max_position_embeddings": 8, "rope_scaling": {"rope_type": "yarn"}}')
+    assert opened(world, "model=older", "engine.context=4096")
+    assert opened(world, "model=owner/name")
+
+
+def test_prompts_that_leave_a_split_empty_are_refused(world: Path) -> None:
+    with pytest.raises(ConfigError, match="none of the 60 prompts falls into the test split"):
+        opened(world, "splits.test=0")
+    with pytest.raises(ConfigError, match="prompts: fresh needs 9 rounds of 30"):
+        opened(world, "prompts=fresh", "prompts_per_round=30", "rounds=9")
