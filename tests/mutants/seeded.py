@@ -1,0 +1,168 @@
+"""Bugs that would spoil a run in silence, and the tests that must notice each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One seeded bug: in `file`, `old` (which stands there exactly once) becomes `new`; `tests` must turn red."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
+SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
+
+MUTANTS = (
+    Mutant(
+        "chosen and rejected swapped in the row",
+        "generator/story.py",
+        'chosen=(Message(role="assistant", content=self.text),),\n'
+        '            rejected=(Message(role="assistant", content=self.draft_text),),',
+        'chosen=(Message(role="assistant", content=self.draft_text),),\n'
+        '            rejected=(Message(role="assistant", content=self.text),),',
+        (f"{CHAIN}::test_the_pair_is_oriented_by_field",),
+    ),
+    Mutant(
+        "chosen and rejected swapped before training",
+        "trainer/reference.py",
+        '"chosen_ids": pair.chosen_ids,\n        "rejected_ids": pair.rejected_ids,',
+        '"chosen_ids": pair.rejected_ids,\n        "rejected_ids": pair.chosen_ids,',
+        (SIGN,),
+    ),
+    Mutant(
+        "verification skipped",
+        "generator/chain.py",
+        "await verify(story, method.constitution.principles if method.verify_all else principles, method)",
+        "pass",
+        (f"{CHAIN}::test_every_reason_of_the_closed_set",),
+    ),
+    Mutant(
+        "unparsed read as complies, in a reply",
+        "constitution/verdicts.py",
+        'verdict="unparsed", severity=None',
+        'verdict="complies", severity=None',
+        ("tests/constitution/test_verdicts.py", f"{CHAIN}::test_every_reason_of_the_closed_set"),
+    ),
+    Mutant(
+        "unparsed read as complies, in the decision",
+        "generator/decide.py",
+        "    if unread:",
+        "    if not answers:",
+        ("tests/generator/test_decide.py",),
+    ),
+    Mutant(
+        "the previous adapter drafts: the round's",
+        "loop/inputs.py",
+        'self.folder.round(index - 1) / "adapter" if index > 0',
+        'self.folder.round(index - 2) / "adapter" if index > 0',
+        ("tests/loop/test_inputs.py::test_a_round_depends_on_the_content_of_the_adapter_before_it",),
+    ),
+    Mutant(
+        "the previous adapter drafts: the engine's",
+        "generator/vllm_engine.py",
+        "number, known = self.adapters[adapter.digest]",
+        "number, known = next(iter(self.adapters.values()))",
+        ("tests/generator/test_vllm_engine.py::test_base_requests_beside_adapter_requests_are_those_of_the_base",),
+    ),
+    Mutant(
+        "the last partial batch dropped while generating",
+        "generator/schedule.py",
+        "        while running:",
+        "        while len(running) >= in_flight:",
+        ("tests/generator/test_schedule.py::test_every_unit_once_and_never_too_many_at_once",),
+    ),
+    Mutant(
+        "the last partial batch dropped in training",
+        "trainer/pair_trainer.py",
+        "remove_unused_columns=False,",
+        "remove_unused_columns=False,\n        dataloader_drop_last=True,",
+        (f"{DPO}::test_the_last_partial_batch_is_trained",),
+    ),
+    Mutant(
+        "the last partial batch dropped in the reference",
+        "trainer/reference.py",
+        "range(0, len(order), size)",
+        "range(0, len(order) - size + 1, size)",
+        (f"{DPO}::test_each_pairs_reference_is_that_of_plain_torch",),
+    ),
+    Mutant(
+        "completion mask off by one in the encoding",
+        "records/chat.py",
+        "return prompt_ids, whole[len(prompt_ids) :]",
+        "return prompt_ids[:-1], whole[len(prompt_ids) - 1 :]",
+        (
+            "tests/trainer/test_data.py::test_conversational_pairs_have_one_bos_and_keep_eos",
+            "tests/records/test_chat.py",
+        ),
+    ),
+    Mutant(
+        "completion mask off by one in the reference",
+        "trainer/reference.py",
+        "ids.masked_fill(answers == 0, -100)",
+        "ids.masked_fill(answers.roll(1, -1) == 0, -100)",
+        (f"{DPO}::test_each_pairs_reference_is_that_of_plain_torch",),
+    ),
+    Mutant(
+        "reference = policy",
+        "trainer/dpo.py",
+        "job.adapter_of(job.config.reference), job.model) as reference",
+        "job.adapter_of(job.config.start_from), job.model) as reference",
+        (f"{DPO}::test_start_and_reference_are_the_named_policies",),
+    ),
+    Mutant(
+        "a validation prompt in train: the split",
+        "records/splits.py",
+        'return "validation" if position < shares.test + shares.validation else "train"',
+        'return "train"',
+        ("tests/generator/test_rounds.py",),
+    ),
+    Mutant(
+        "a validation prompt in train: its pairs",
+        "trainer/data.py",
+        "kept[preference.split].append(pair)",
+        'kept["train"].append(pair)',
+        ("tests/trainer/test_data.py::test_validation_pairs_are_kept_apart",),
+    ),
+    Mutant(
+        "a test prompt's near-duplicate in train",
+        "generator/sources.py",
+        'if prompt.split != "train"}',
+        'if prompt.split == "none"}',
+        ("tests/generator/test_sources.py::test_near_duplicates_of_held_out_prompts_leave_train",),
+    ),
+    Mutant(
+        "a truncated draft kept",
+        "generator/chain.py",
+        '_refuse_cut(completion, "draft")',
+        "pass",
+        (f"{CHAIN}::test_a_cut_or_empty_text_is_never_kept",),
+    ),
+    Mutant(
+        "a row written twice on resume: nothing is known to be done",
+        "records/store.py",
+        'self.ids: set[str] = {row["id"] for row in read_rows(folder)}',
+        "self.ids: set[str] = set()",
+        ("tests/generator/test_generate.py", "tests/records/test_store.py"),
+    ),
+    Mutant(
+        "a row written twice on resume: done prompts run again",
+        "generator/generate.py",
+        "done = pairs.ids | rejects.ids",
+        "done = pairs.ids",
+        ("tests/generator/test_generate.py",),
+    ),
+    Mutant(
+        "wrong sign of beta",
+        "trainer/pair_trainer.py",
+        "beta=config.beta,",
+        "beta=-config.beta,",
+        (SIGN,),
+    ),
+)
