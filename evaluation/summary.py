@@ -60,7 +60,7 @@ def summarise(rows: Sequence[DraftRow], constitution: Constitution) -> dict[str,
     return figures
 
 
-def _author(authors: Collection[Author]) -> dict[str, str] | None:
+def _author(authors: Collection[Author]) -> dict[str, Any] | None:
     """Whom the rows name; None where they name nobody.
 
     Raises:

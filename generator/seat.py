@@ -7,7 +7,7 @@ by the one strict reading (constitution/verdicts.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from constitution.schema import Principle
@@ -27,8 +27,12 @@ class Seat:
 
     @property
     def author(self) -> Author:
-        """The name and digest that rows carry for this seat."""
-        return Author(model=self.engine.model, adapter_digest=self.adapter.digest if self.adapter else "")
+        """What rows carry for this seat."""
+        return Author(
+            model=self.engine.model,
+            adapter_digest=self.adapter.digest if self.adapter else "",
+            **self.sampling.model_dump(),
+        )
 
 
 async def reply(
@@ -62,10 +66,16 @@ async def reply(
     return await seat.engine.complete(call)
 
 
+# Drawn again greedily, an unreadable reply would only be said again.
+RETRY_TEMPERATURE = 0.7
+
+
 async def ask_verdict(
     seat: Seat, principle: Principle, messages: Sequence[Message], *, stage: int
 ) -> tuple[Verdict, tuple[Completion, ...]]:
-    """A critic's verdict on one principle; an unreadable reply is asked for once more, then stays `unparsed`.
+    """A critic's verdict on one principle; an unreadable reply is drawn once more, then stays `unparsed`.
+
+    The second draw is at `RETRY_TEMPERATURE` at least, whatever the seat's own temperature.
 
     Args:
         seat: the critic or verifier.
@@ -78,8 +88,9 @@ async def ask_verdict(
     """
     schema = reply_schema(principle)
     completions: list[Completion] = []
-    for _ in range(2):
-        completions.append(await reply(seat, messages, stage=stage, schema=schema))
+    warmer = max(seat.sampling.temperature, RETRY_TEMPERATURE)
+    for asked in (seat, replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))):
+        completions.append(await reply(asked, messages, stage=stage, schema=schema))
         verdict = parse_verdict(principle, completions[-1].text, finish_reason=completions[-1].finish_reason)
         if verdict.verdict != "unparsed":
             break

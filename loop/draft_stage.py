@@ -11,6 +11,7 @@ from evaluation.rows import DraftRow
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
 from generator.chain import Method
+from generator.engine import Sampling
 from generator.generate import generate_pairs
 from generator.principles import few_shot_turns
 from generator.seat import Seat
@@ -62,13 +63,9 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
         await engine.close()
 
 
-def _seats(run: Run, index: int, engine: VllmEngine) -> tuple[Seat, Seat]:
-    """The policy's seat and the frozen base's, as critic."""
-    settings = run.config.generate
-    return (
-        Seat(engine, settings.draft, adapter=run.policy(index)),
-        Seat(engine, settings.critic),
-    )
+def _seats(run: Run, index: int, engine: VllmEngine, sampling: Sampling) -> tuple[Seat, Seat]:
+    """The policy's seat, which draws by `sampling`, and the frozen base's, as critic."""
+    return Seat(engine, sampling, adapter=run.policy(index)), Seat(engine, run.config.generate.critic)
 
 
 async def _start(engine: VllmEngine) -> None:
@@ -96,9 +93,9 @@ async def _hand_off(run: Run, index: int, engine: VllmEngine) -> dict[str, Any]:
 async def _evaluate(
     run: Run, index: int, engine: VllmEngine, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
-    policy, critic = _seats(run, index, engine)
-    folder = run.folder.round(index)
     settings = run.config.evaluate
+    policy, critic = _seats(run, index, engine, settings.sampling)
+    folder = run.folder.round(index)
     prompts = choose_prompts(run.prompts.of("test"), settings)
     store = RowStore(folder / "drafts")
     with progress(f"evaluate round {index}", len(prompts) * settings.drafts, stream) as display:
@@ -108,7 +105,7 @@ async def _evaluate(
         finally:
             store.close()
     rows = [DraftRow.model_validate(row) for row in read_rows(folder / "drafts")]
-    figures = summarise(rows, run.constitution) | {"policy": policy.author.model_dump()}
+    figures = summarise(rows, run.constitution)
     if settings.sway_drafts:
         figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts)
     write_json_atomic(folder / "evaluation.json", figures | hand_off)
@@ -118,8 +115,8 @@ async def _evaluate(
 async def _generate(
     run: Run, index: int, engine: VllmEngine, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
-    policy, critic = _seats(run, index, engine)
     settings = run.config.generate
+    policy, critic = _seats(run, index, engine, settings.draft)
     writer = Seat(engine, settings.revision, adapter=policy.adapter if settings.reviser == "policy" else None)
     method = Method(
         constitution=run.constitution,
@@ -154,8 +151,5 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
-        draft_temperature=settings.draft.temperature,
-        draft_top_p=settings.draft.top_p,
-        draft_max_tokens=settings.draft.max_tokens,
         asks=settings.verify.asks,
     )

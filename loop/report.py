@@ -33,18 +33,25 @@ def build_report(run_dir: Path) -> Report:
         DataError: a file of the run folder cannot be read.
     """
     config = _read(run_dir / "config.json") or {}
-    folders = dict(sorted((round_index(path), path) for path in run_dir.glob("round_[0-9]*") if path.is_dir()))
-    markers = {i: {stage: _read(path / f"{stage}.done.json") for stage in STAGES} for i, path in folders.items()}
+    numbered = sorted((round_index(path), path) for path in run_dir.glob("round_[0-9]*") if path.is_dir())
+    # A run may be cut short by a smaller `rounds`; what lies beyond its end stays on disk and is not of this run.
+    end = config.get("rounds", len(numbered))
+    folders = {i: path for i, path in numbered if i <= end}
+    markers = {
+        i: {stage: _read(path / f"{stage}.done.json") if i < end or stage == "evaluate" else None for stage in STAGES}
+        for i, path in folders.items()
+    }
     found = {i: _read(path / "evaluation.json") for i, path in folders.items()}
     evaluations = {i: evaluation for i, evaluation in found.items() if evaluation is not None}
     rounds = [_entry(i, evaluation, markers[i], config) for i, evaluation in evaluations.items()]
     _add_changes(rounds, list(evaluations.values()))
-    # The warm-up's stages lie beside the rounds and take time too.
-    spent = [(_read(path) or {}).get("seconds") or 0.0 for path in run_dir.glob("*/*.done.json")]
+    warm_up = {stage: _read(run_dir / "warm_up" / f"{stage}.done.json") for stage in STAGES}
+    stages = [warm_up, *markers.values()]
+    finished = [marker for of_round in stages for marker in of_round.values() if marker]
     return {
         "run": run_dir.name,
-        "status": _status(config, list(markers.values()), evaluations),
-        "seconds": float(sum(spent)),
+        "status": _status(config, stages, evaluations),
+        "seconds": float(sum(marker["seconds"] for marker in finished)),
         "alarms": [*_training_alarms(rounds), *_evaluation_alarms(rounds)],
         "rounds": rounds,
     }

@@ -57,6 +57,8 @@ def run_rounds(run: Run) -> str:
     """
     if run.config.train.warm_up != "none":
         run_stages(run, WARM_UP, ("generate",))
+        if train_pairs(run, WARM_UP) < run.config.min_pairs:
+            return "too_few_pairs"
         run_stages(run, WARM_UP, ("train",))
     for index in range(run.config.rounds):
         run_stages(run, index, ("evaluate", "generate"))

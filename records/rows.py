@@ -81,10 +81,13 @@ class TrailEntry(Strict):
 
 
 class Author(Strict):
-    """Who wrote or judged: a model and, where one is used, its adapter by content digest (empty without one)."""
+    """Who wrote or judged, and drawn how: a model, its adapter by content digest (empty without one), the sampling."""
 
     model: str
     adapter_digest: str = ""
+    temperature: float
+    top_p: float
+    max_tokens: int
 
 
 class Provenance(Strict):
@@ -99,9 +102,6 @@ class Provenance(Strict):
     critic: Author
     reviser: Author
     verifier: Author
-    draft_temperature: float
-    draft_top_p: float
-    draft_max_tokens: int
     asks: int
 
 

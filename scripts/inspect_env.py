@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 # Text models need none of these, and beside a CPU build of torch they are CUDA builds that break `import transformers`.
@@ -17,6 +18,11 @@ UNWANTED_ON_CPU = ("torchvision", "torchaudio", "torchcodec", "triton")
 
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def own_places() -> list[str]:
+    """The folders this environment installs into; sys.path holds more (setuptools adds its own copies of packages)."""
+    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 
 def installed(places: list[str]) -> dict[str, str]:
@@ -68,6 +74,6 @@ def verify(flavour: str) -> str:
 if __name__ == "__main__":
     verb, argument = sys.argv[1:]
     if verb == "missing":
-        print("\n".join(missing(Path(argument), sys.path)))
+        print("\n".join(missing(Path(argument), own_places())))
     else:
         sys.exit(verify(argument) or 0)

@@ -15,6 +15,7 @@ from typing import Any
 
 from generator.engine import Adapter, Call, Completion, EngineFailedError, PromptTooLongError, Sampling
 from generator.seat import Seat
+from records.rows import Author
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -108,3 +109,8 @@ class ScriptedEngine:
 def scripted_seat(answer: Answer, *, max_tokens: int = 2000, adapter: Adapter | None = None, **engine: Any) -> Seat:
     """A seat filled by a scripted engine of its own."""
     return Seat(ScriptedEngine(answer, **engine), Sampling(max_tokens=max_tokens), adapter=adapter)
+
+
+def author_of(model: str, adapter_digest: str = "") -> Author:
+    """What rows carry for a model whose sampling does not matter to the test."""
+    return Author(model=model, adapter_digest=adapter_digest, **Sampling().model_dump())

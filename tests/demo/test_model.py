@@ -62,10 +62,6 @@ def test_a_content_tokenises_the_same_alone_and_around_placeholders() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.xfail(
-    reason="the shipped model answers 91 % and judges 97.5 % right, short of these bars (docs/log.md, Demo)",
-    strict=False,
-)
 def test_the_model_plays_its_roles_on_held_out_questions() -> None:
     complete = completer(MODEL_PATH)
     drafts = measure_drafts(complete, 2)

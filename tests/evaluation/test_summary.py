@@ -10,8 +10,8 @@ from evaluation.intervals import wilson
 from evaluation.rows import DraftRow
 from evaluation.summary import changes, summarise
 from records.errors import DataError
-from records.rows import Author
 from tests.evaluation.toy import CONSTITUTION, row
+from tests.scripted import author_of
 
 FINE = {"polite": "complies", "modest": "not_applicable", "kind": "complies"}
 CHECKED = {"polite": "complies", "modest": "not_applicable"}
@@ -100,14 +100,14 @@ def test_critic_accuracy_holds_each_verdict_against_the_check():
 
 def test_says_self_judged_when_one_model_drafts_and_judges():
     assert summarise([row("a", verdicts=FINE)], CONSTITUTION)["self_judged"] is True
-    other = [row("a", verdicts=FINE, critic=Author(model="judge"))]
+    other = [row("a", verdicts=FINE, critic=author_of("judge"))]
     assert summarise(other, CONSTITUTION)["self_judged"] is False
 
 
 def test_rows_of_two_policies_are_not_averaged_into_one():
     """An adapter swapped under a resumed evaluation would otherwise give a figure that is nobody's."""
-    mine = Author(model="m", adapter_digest="abc")
-    assert summarise([row("a", policy=mine)], CONSTITUTION)["policy"] == {"model": "m", "adapter_digest": "abc"}
+    mine = author_of("m", "abc")
+    assert summarise([row("a", policy=mine)], CONSTITUTION)["policy"] == mine.model_dump()
     with pytest.raises(DataError, match="2 models: m, m abc"):
         summarise([row("a", policy=mine), row("b")], CONSTITUTION)
 

@@ -8,8 +8,9 @@ from typing import Any
 from constitution.render import default_templates
 from constitution.schema import Check, Constitution, Principle
 from evaluation.rows import DraftRow, draft_id
-from records.rows import Author, Message, Prompt, Verdict
+from records.rows import Message, Prompt, Verdict
 from records.splits import prompt_id
+from tests.scripted import author_of
 
 CONSTITUTION = Constitution(
     name="toy",
@@ -47,8 +48,8 @@ def row(prompt_name: str, number: int = 0, **columns: Any) -> DraftRow:
             "prompt_id": prompt_name,
             "number": number,
             "prompt": (Message(role="user", content=prompt_name),),
-            "policy": Author(model="m"),
-            "critic": Author(model="m"),
+            "policy": author_of("m"),
+            "critic": author_of("m"),
             "finish": "whole",
             "output_tokens": 10,
             **columns,

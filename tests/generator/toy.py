@@ -14,9 +14,9 @@ from constitution.schema import Constitution, Example, Principle
 from generator.chain import CRITIQUE, DRAFT, REVISION, Method, run_chain
 from generator.engine import Adapter, Call, Sampling
 from generator.seat import Seat
-from records.rows import Author, Message, Pair, Prompt, Provenance, Reject
+from records.rows import Message, Pair, Prompt, Provenance, Reject
 from records.splits import prompt_id
-from tests.scripted import Answer, ScriptedEngine, user_turn
+from tests.scripted import Answer, ScriptedEngine, author_of, user_turn
 
 CONSTITUTION = Constitution(
     name="toy",
@@ -99,7 +99,7 @@ def script(draft: Any = DRAFT_TEXT, critic: Critic = honest, revise: Reviser = r
 
 
 def provenance(**columns: Any) -> Provenance:
-    author = Author(model="scripted")
+    author = author_of("scripted")
     known = {
         "run": "toy",
         "round": 0,
@@ -110,9 +110,6 @@ def provenance(**columns: Any) -> Provenance:
         "critic": author,
         "reviser": author,
         "verifier": author,
-        "draft_temperature": 1.0,
-        "draft_top_p": 1.0,
-        "draft_max_tokens": 2000,
         "asks": 1,
     }
     return Provenance.model_validate(known | columns)

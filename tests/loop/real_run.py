@@ -42,10 +42,12 @@ def write_run(folder: Path, **settings: Any) -> Path:
 
 def run_command(*arguments: str, cwd: Path, module: str = "loop.cli", **environment: str) -> subprocess.Popen[str]:
     """The command under way, as from a user's shell, its output piped."""
+    # Importing trl, as other tests do in this process, silences vLLM through this variable.
+    inherited = {name: value for name, value in os.environ.items() if name != "VLLM_LOGGING_LEVEL"}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.summary import summarise
-from records.rows import Author
 from tests.evaluation.toy import CONSTITUTION, row
+from tests.scripted import author_of
 
 CONFIG = {"rounds": 2, "model": "demo-model", "min_pairs": 10, "constitution": "toy", "sources": ["prompts.jsonl"]}
 
@@ -30,8 +30,8 @@ def evaluation(
                 does_what_is_asked="yes",
                 answered_by="check",
                 output_tokens=tokens,
-                policy=Author(model="demo-model", adapter_digest=adapter),
-                critic=Author(model="demo-model"),
+                policy=author_of("demo-model", adapter),
+                critic=author_of("demo-model"),
                 **columns,
             )
             for number in range(2)

@@ -16,7 +16,7 @@ from loop.report import build_report, write_report
 from loop.report_text import report_text
 from loop.rounds_table import headline, percent, rounds_table
 from records.errors import DataError
-from tests.loop.run_folder import GENERATED, evaluation, finished_run, marker, trained, write
+from tests.loop.run_folder import CONFIG, GENERATED, evaluation, finished_run, marker, trained, write
 
 WORDS_OF_DESIGN = {
     "prompts", "drafts", "violation_rate", "violation_rate_ci", "checked_violation_rate", "checked_violation_rate_ci",
@@ -75,6 +75,13 @@ def test_too_few_pairs_gives_a_valid_shorter_report(tmp_path):
     assert "fewer than 10 pairs" in (run / "report.md").read_text()
 
 
+def test_a_warm_up_with_too_few_pairs_says_so(tmp_path):
+    run = tmp_path / "cold"
+    write(run / "config.json", CONFIG)
+    write(run / "warm_up" / "generate.done.json", marker(GENERATED | {"pairs": 3}, 10.0))
+    assert build_report(run)["status"] == "too_few_pairs"
+
+
 def test_pairs_of_validation_prompts_do_not_count_as_enough(tmp_path):
     run = finished_run(tmp_path)
     shutil.rmtree(run / "round_02")
@@ -123,8 +130,17 @@ def test_many_truncated_drafts_raise_an_alarm_since_no_rate_shows_them(tmp_path)
     assert names(build_report(run)) == [(1, "truncated")]
 
 
+def test_a_run_made_shorter_ends_where_it_says(tmp_path):
+    report = build_report(finished_run(tmp_path, rounds=1))
+    assert (report["status"], [entry["round"] for entry in report["rounds"]]) == ("complete", [0, 1])
+    assert "generation" in report["rounds"][0]
+    assert "generation" not in report["rounds"][1] and "training" not in report["rounds"][1]
+    assert report["seconds"] == 5.0 + 10.0 + 4.0 + 5.0
+
+
 def test_more_than_a_hundred_rounds_stay_in_order(tmp_path):
     run = tmp_path / "long"
+    write(run / "config.json", CONFIG | {"rounds": 100})
     for index in (2, 99, 100):
         write(run / f"round_{index:02d}" / "evaluation.json", evaluation(8))
     assert [entry["round"] for entry in build_report(run)["rounds"]] == [2, 99, 100]

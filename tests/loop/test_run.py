@@ -77,17 +77,7 @@ def test_the_report_has_the_figures_that_scripts_read(run: Finished) -> None:
     assert not {"generation", "training"} & set(report["rounds"][-1])
 
 
-def expect_a_critic_that_reads(run: Finished) -> None:
-    """Labels are as good as the critic: where it misses half of what the exact checks find, no bar on them can hold."""
-    first = run.read("report.json")["rounds"][0]["evaluation"]
-    if first["violation_rate"] < first["checked_violation_rate"] / 2:
-        found = f"{first['violation_rate']:.0%} of drafts by the critic, {first['checked_violation_rate']:.0%} by check"
-        pytest.xfail(f"the demo model's critic misses most violations ({found})")
-
-
-@pytest.mark.xfail(reason="the demo model and its settings are not tuned yet (docs/log.md, Demo)", strict=False)
 def test_the_model_breaks_fewer_principles_after_training(run: Finished) -> None:
-    expect_a_critic_that_reads(run)
     rates = [entry["evaluation"]["checked_violation_rate"] for entry in run.read("report.json")["rounds"]]
     assert rates[0] > 0.4
     assert rates[-1] < rates[0] / 2, rates
@@ -152,7 +142,9 @@ def test_rows_hold_what_decided_them(run: Finished) -> None:
             if isinstance(outcome, Pair):
                 assert outcome.rejected[0].content == outcome.draft.text != outcome.chosen[0].content
                 assert outcome.violated
-                assert {verdict.verdict for verdict in outcome.final_verdicts} == {"complies"}
+                final = {verdict.principle: verdict.verdict for verdict in outcome.final_verdicts}
+                assert {final[name] for name in outcome.violated} == {"complies"}
+                assert set(final.values()) <= {"complies", "not_applicable"}
                 chosen, rejected = outcome.chosen[0].content, outcome.rejected[0].content
                 total += 1
                 right += all(
@@ -162,8 +154,6 @@ def test_rows_hold_what_decided_them(run: Finished) -> None:
                     for name in outcome.violated
                     if name in checks
                 )
-    assert total >= 1
-    expect_a_critic_that_reads(run)
     assert total >= 20
     assert right / total >= 0.95
 

@@ -114,7 +114,8 @@ def test_redo_makes_a_stage_anew_under_other_settings(world: Path) -> None:
     assert after["round_00/evaluation.json"] == before["round_00/evaluation.json"]
     assert after["round_00/generate.done.json"] != before["round_00/generate.done.json"]
     found = rows(run / "round_00")
-    assert {row["provenance"]["draft_temperature"] for row in found} == {0.5}
+    drawn = {author: {row["provenance"][author]["temperature"] for row in found} for author in ("policy", "critic")}
+    assert drawn == {"policy": {0.5}, "critic": {0.0}}
     assert len(found) == len({row["id"] for row in found}) > CHAINS
 
 

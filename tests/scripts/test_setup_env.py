@@ -72,7 +72,8 @@ def test_the_environment_of_these_tests_holds_every_pin() -> None:
     if not (ROOT / ".venv" / "setup.stamp").exists() or Path(sys.prefix) != ROOT / ".venv":
         pytest.skip("not run from .venv")
     flavour = (ROOT / ".venv" / "setup.flavour").read_text().strip()
-    assert load("inspect_env").missing(ROOT / "requirements" / f"{flavour}.txt", sys.path) == []
+    inspect_env = load("inspect_env")
+    assert inspect_env.missing(ROOT / "requirements" / f"{flavour}.txt", inspect_env.own_places()) == []
 
 
 def test_without_a_registry_the_step_and_the_way_out_are_named_and_the_next_set_up_goes_on(project: Path) -> None:
