@@ -9,6 +9,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from constitution.checks import run_check
+from constitution.schema import Constitution
 from generator.chain import Method, run_chain
 from generator.schedule import run_bounded
 from generator.story import chain_id
@@ -57,13 +59,16 @@ async def generate_pairs(
         pairs.close()
         rejects.close()
     seconds = time.monotonic() - started
-    figures = count_outcomes(folder)
+    figures = count_outcomes(folder, method.constitution)
     assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
 
 
-def count_outcomes(folder: Path) -> dict[str, Any]:
+def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
+
+    Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
+    every check and whose rejected text fails all the named ones are `checked_pairs_right`.
 
     `new_violation_rate` is the share of verified chains whose final text breaks a checked principle that was not drawn
     for the prompt (None unless more than the drawn principles were verified).
@@ -75,12 +80,16 @@ def count_outcomes(folder: Path) -> dict[str, Any]:
             counts[name] += 1
             counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
             rejects.update([row["reason"]] if name == "rejects" else [])
+            if name == "pairs":
+                _count_checked(Pair.model_validate(row), constitution, counts)
             _count_calls(row, counts)
             _count_undrawn(row, counts)
     return {
         "chains": counts["chains"],
         "pairs": counts["pairs"],
         "validation_pairs": counts["validation_pairs"],
+        "checked_pairs": counts["checked"],
+        "checked_pairs_right": counts["checked_right"],
         "rejects": dict(sorted(rejects.items())),
         "calls": counts["calls"],
         "output_tokens": counts["output"],
@@ -90,6 +99,18 @@ def count_outcomes(folder: Path) -> dict[str, Any]:
         "uncanonical_drafts": counts["uncanonical"],
         "new_violation_rate": _share(counts["new_violations"], counts["verified_beyond"]),
     }
+
+
+def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str]) -> None:
+    """What exact patterns say of a pair that the critic has labelled."""
+    checks = {principle.id: principle.check for principle in constitution.principles if principle.check}
+    named = [checks[id] for id in pair.violated if id in checks]
+    if named:
+        chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
+        counts["checked"] += 1
+        counts["checked_right"] += all(
+            run_check(check, pair.prompt, chosen) != "violates" for check in checks.values()
+        ) and all(run_check(check, pair.prompt, rejected) == "violates" for check in named)
 
 
 def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:

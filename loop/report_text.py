@@ -123,7 +123,20 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    return ["## Pairs", _table(header, rows), *_beyond_drawn(entries)]
+    return ["## Pairs", _table(header, rows), *_by_check(entries), *_beyond_drawn(entries)]
+
+
+def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What the exact checks say of the labels that the critic gave."""
+    checked, right = (
+        sum(entry["generation"].get(name, 0) for entry in entries) for name in ("checked_pairs", "checked_pairs_right")
+    )
+    if not checked:
+        return []
+    return [
+        f"Of {checked} pairs whose violated principle has an exact check, {right} ({percent(right / checked)}) are "
+        "right by it: chosen passes every check, rejected fails those of the principles it is said to break."
+    ]
 
 
 def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:

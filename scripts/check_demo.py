@@ -12,6 +12,7 @@ BOTH_LOW = 0.05  # two rounds this low need not fall further
 ANSWERED_AT_LEAST = 0.95
 PROMPTS_AT_LEAST = 60
 TRAININGS = 3
+CHECKED_PAIRS_AT_LEAST, RIGHT_AT_LEAST = 300, 0.99
 SECONDS_AIM = 300
 # Core speed swings about twofold on shared machines; what is slower than that is a fault, not noise.
 SECONDS_AT_MOST = 600
@@ -40,9 +41,21 @@ def missed_bars(report):
     fewest = min(entry["evaluation"]["prompts"] for entry in rounds)
     if fewest < PROMPTS_AT_LEAST:
         missed.append(f"{fewest} test prompts; expected at least {PROMPTS_AT_LEAST}")
+    missed += wrong_pairs([entry["generation"] for entry in rounds[:-1]])
     missed += [f"round {entry['round']}: {words}" for entry in rounds[:-1] for words in lost_chains(entry)]
     if report["seconds"] > SECONDS_AT_MOST:
         missed.append(f"{report['seconds']:.0f} s; expected at most {SECONDS_AT_MOST}")
+    return missed
+
+
+def wrong_pairs(generations):
+    checked = sum(figures["checked_pairs"] for figures in generations)
+    right = sum(figures["checked_pairs_right"] for figures in generations)
+    missed = []
+    if checked < CHECKED_PAIRS_AT_LEAST:
+        missed.append(f"{checked} pairs with a checked principle; expected at least {CHECKED_PAIRS_AT_LEAST}")
+    if right < RIGHT_AT_LEAST * checked:
+        missed.append(f"{right} of {checked} checked pairs are right; expected {RIGHT_AT_LEAST:.0%}")
     return missed
 
 

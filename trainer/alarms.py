@@ -12,19 +12,20 @@ _FLAT_WITHIN = 0.01
 _NATS_FALLEN = 1.0
 
 
-def find_alarms(steps: Sequence[Line], beta: float) -> list[dict[str, str]]:
+def find_alarms(steps: Sequence[Line], beta: float, sft_weight: float = 0.0) -> list[dict[str, str]]:
     """Every alarm that a log of optimizer steps gives rise to.
 
     Args:
         steps: the log's lines of optimizer steps, in order, with TRL's keys.
         beta: the beta they were made with.
+        sft_weight: the weight of the chosen answers' likelihood in their loss.
 
     Returns:
         Mappings with `name` and `message`; none for a healthy log.
     """
     if not steps:
         return []
-    found = (_loss_flat(steps), _perfect_early(steps), _chosen_falls(steps, beta))
+    found = (_loss_flat(steps, sft_weight), _perfect_early(steps), _chosen_falls(steps, beta))
     return [alarm for alarm in found if alarm]
 
 
@@ -38,8 +39,10 @@ def mean(steps: Sequence[Line], key: str) -> float:
     return sum(float(step[key]) for step in steps) / len(steps)
 
 
-def _loss_flat(steps: Sequence[Line]) -> dict[str, str] | None:
-    loss = mean(last_tenth(steps), "loss")
+def _loss_flat(steps: Sequence[Line], sft_weight: float) -> dict[str, str] | None:
+    end = last_tenth(steps)
+    # The likelihood's part hides the preferences' in the sum; for a small margin m that is ln 2 - m / 2.
+    loss = math.log(2) - mean(end, "rewards/margins") / 2 if sft_weight else mean(end, "loss")
     if abs(loss - math.log(2)) >= _FLAT_WITHIN:
         return None
     return _alarm(

@@ -42,6 +42,10 @@ class TrainConfig(Settings):
     """The loss: DPO (Rafailov et al. 2023)."""
     beta: float = Field(0.1, gt=0.0)
     """How dearly the policy pays for leaving the reference. 0.1 is the paper's; lower moves further."""
+    sft_weight: float = Field(0.0, ge=0.0)
+    """Adds so many times the mean negative log-likelihood of a chosen token (over a micro-batch, as TRL takes it) to
+    the loss. Over several rounds DPO tends to make chosen and rejected both less likely; this holds the chosen ones up
+    (Pang et al. 2024, arXiv:2404.19733, section 2)."""
     learning_rate: float = Field(5e-6, gt=0.0)
     """Peak rate. 5e-6 suits models of billions of parameters; a model of a few million needs about 1e-3."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

@@ -205,7 +205,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "start_from": config.start_from,
         "start_digest": digest_of(job.adapter_of(config.start_from)),
         "adapter_digest": digest,
-        "alarms": find_alarms(log.steps, config.beta),
+        "alarms": find_alarms(log.steps, config.beta, config.sft_weight),
     }
     if log.evaluations:
         first, last = log.evaluations[0], log.evaluations[-1]

@@ -80,6 +80,8 @@ def training_arguments(
     return DPOConfig(
         output_dir=str(folder),
         beta=config.beta,
+        loss_type=["sigmoid", "sft"] if config.sft_weight else ["sigmoid"],
+        loss_weights=[1.0, config.sft_weight] if config.sft_weight else [1.0],
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
         # Rounded down: the library rounds a share up, and a training of one step would be all warm-up, at rate 0.

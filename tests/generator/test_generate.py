@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from constitution.schema import Check
 from generator.generate import count_outcomes, generate_pairs
 from records.atomic import CRASH_POINTS
 from records.errors import StageError
 from records.progress import Progress
 from records.rows import Pair
 from records.store import RowStore, read_rows
-from tests.generator.toy import DRAFT_TEXT, FINAL_TEXT, honest, method_of, prompt, script
+from tests.generator.toy import CONSTITUTION, DRAFT_TEXT, FINAL_TEXT, honest, method_of, prompt, script
 from tests.tracked import ROOT
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]
@@ -57,7 +59,20 @@ def test_counts(tmp_path):
     assert figures["calls"] == 9 * 4 + 16 * (1 + 3 + 1 + 2 + 3)
     assert figures["output_tokens"] > 0 and figures["chains_per_second"] > 0
     assert figures["new_violation_rate"] is None
-    assert count_outcomes(tmp_path)["pairs"] == 16
+    assert count_outcomes(tmp_path, CONSTITUTION)["pairs"] == 16
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "right"), [(DRAFT_TEXT, 16), (FINAL_TEXT, 0), ("in neither text", 0), ("number", None)]
+)
+def test_pairs_are_held_to_the_exact_checks_of_the_principles_they_name(tmp_path, forbidden, right):
+    generate(tmp_path)
+    held = [
+        principle.model_copy(update={"check": Check(forbid=(re.escape(forbidden),))} if right is not None else {})
+        for principle in CONSTITUTION.principles
+    ]
+    figures = count_outcomes(tmp_path, CONSTITUTION.model_copy(update={"principles": tuple(held)}))
+    assert (figures["checked_pairs"], figures["checked_pairs_right"]) == ((16, right) if right is not None else (0, 0))
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -23,7 +23,13 @@ def good_report() -> dict[str, Any]:
                 "answered_rate": 0.97,
                 "refused_harmful_rate": 0.9,
             },
-            "generation": {"chains": 100, "pairs": 70, "rejects": {"complies": 25, "not_fixed": 5}},
+            "generation": {
+                "chains": 150,
+                "pairs": 120,
+                "rejects": {"complies": 25, "not_fixed": 5},
+                "checked_pairs": 110,
+                "checked_pairs_right": 109,
+            },
         }
         for index, rate in enumerate(rates)
     ]
@@ -62,7 +68,9 @@ def test_a_report_on_every_bar_passes(tmp_path: Path) -> None:
         ("rounds/2/evaluation/checked_violation_rate", 0.4, "training 2"),
         ("rounds/3/evaluation/answered_rate", 0.94, "harmless prompts"),
         ("rounds/1/evaluation/prompts", 59, "59 test prompts"),
-        ("rounds/1/generation/pairs", 69, "100 chains but 99"),
+        ("rounds/1/generation/pairs", 119, "150 chains but 149"),
+        ("rounds/1/generation/checked_pairs", 70, "290 pairs with a checked principle"),
+        ("rounds/1/generation/checked_pairs_right", 90, "308 of 330 checked pairs are right"),
         ("seconds", 601.0, "601 s"),
     ],
 )

@@ -49,6 +49,12 @@ def test_alarms_of_a_log(steps, names):
     assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1)] == names
 
 
+@pytest.mark.parametrize(("margin", "names"), [(0.01, ["loss_flat"]), (-0.01, ["loss_flat"]), (0.1, [])])
+def test_with_a_likelihood_in_the_loss_the_margins_say_whether_it_is_flat(margin, names):
+    steps = [{**step, "rewards/margins": margin} for step in log([1.5] * 40)]
+    assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1, sft_weight=1.0)] == names
+
+
 def test_an_alarm_says_its_numbers():
     (alarm,) = find_alarms(log([0.6925] * 20), beta=0.1)
     assert "0.6925 over the last tenth of 20 steps" in alarm["message"]
