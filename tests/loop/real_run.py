@@ -22,7 +22,10 @@ RUN: dict[str, Any] = {
     "min_pairs": 1,
     "engine": {"context": 1024, "eager": True, "cache_gib": 0.25},
     "generate": {"draft": {"max_tokens": 120}, "critic": {"max_tokens": 120}, "revision": {"max_tokens": 120}},
-    "train": {"learning_rate": 1e-3, "pairs_per_step": 8, "pairs_per_micro_batch": 8, "max_tokens": 512},
+    "train": {
+        "learning_rate": 1e-3, "beta": 0.3, "epochs": 8, "pairs_per_step": 8,
+        "pairs_per_micro_batch": 8, "max_tokens": 512, "lora": {"r": 8, "alpha": 16},
+    },
     "evaluate": {
         "drafts": 2, "critic_drafts": 1, "sway_drafts": 2, "max_prompts": 40, "sampling": {"max_tokens": 120},
     },

@@ -148,7 +148,7 @@ def test_rows_hold_what_decided_them(run: Finished) -> None:
                 chosen, rejected = outcome.chosen[0].content, outcome.rejected[0].content
                 total += 1
                 right += all(
-                    run_check(check, outcome.prompt, chosen) == "complies" for check in checks.values()
+                    run_check(check, outcome.prompt, chosen) != "violates" for check in checks.values()
                 ) and any(
                     run_check(checks[name], outcome.prompt, rejected) == "violates"
                     for name in outcome.violated
