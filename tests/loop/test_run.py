@@ -140,7 +140,7 @@ def test_rows_hold_what_decided_them(run: Finished) -> None:
             assert outcome.draft.logprob is not None
             assert outcome.draft.logprob < 0
             if isinstance(outcome, Pair):
-                assert outcome.rejected[0].content == outcome.draft.text != outcome.chosen[0].content
+                assert outcome.rejected[0].content == outcome.draft.text.strip() != outcome.chosen[0].content
                 assert outcome.violated
                 final = {verdict.principle: verdict.verdict for verdict in outcome.final_verdicts}
                 assert {final[name] for name in outcome.violated} == {"complies"}
