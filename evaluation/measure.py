@@ -83,7 +83,7 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
     bench = _Bench(constitution, replace(policy, sampling=config.sampling), critic, config)
     todo = _drafts_to_do(prompts, config, store)
     failed: list[DraftRow] = []
-    n_truncated = n_done = 0
+    n_truncated, n_done = 0, len(store.ids)
 
     async def work() -> None:
         nonlocal n_truncated, n_done

@@ -82,6 +82,8 @@ def begin_stage(folder: RunFolder, stage: str, index: int, inputs: dict[str, Any
     earlier = done or _read_json(started_path)
     if earlier is not None and earlier["digest"] != digest_json(inputs):
         raise StaleStageError(_stale(folder, stage, index, earlier["inputs"], inputs))
+    if done is not None:  # a kill between the two markers left both
+        started_path.unlink(missing_ok=True)
     if done is None and earlier is None:
         write_json_atomic(started_path, {"digest": digest_json(inputs), "inputs": inputs})
     return done is None

@@ -119,7 +119,9 @@ def evaluate_inputs(run: Run, index: int) -> dict[str, Any]:
         **_shared(run, index),
         "evaluate": run.config.evaluate.model_dump(mode="json", exclude={"in_flight"}),
         "critic": run.config.generate.critic.model_dump(mode="json"),
-        "test_prompts": digest_json(sorted(prompt.id for prompt in run.prompts.of("test"))),
+        "test_prompts": digest_json(
+            sorted([prompt.id, prompt.benign, prompt.check] for prompt in run.prompts.of("test"))
+        ),
     }
 
 
@@ -129,7 +131,9 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
         **_shared(run, index),
         "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
         "seed": run.config.seed,
-        "round_prompts": digest_json(sorted(prompt.id for prompt in run.prompts_of(index))),
+        "round_prompts": digest_json(
+            sorted([prompt.id, prompt.split, prompt.group, prompt.benign] for prompt in run.prompts_of(index))
+        ),
     }
 
 

@@ -207,7 +207,7 @@ def _places(run_dir: Path) -> str:
         f"`{folder.relative_to(run_dir)}/` ({len(shards(folder))} shard{'s' if len(shards(folder)) != 1 else ''})"
         for folder in folders
     ]
-    rest = "Any of them opens with `datasets.load_dataset(folder)`. Every figure here: `report.json`."
+    rest = "Pairs and rejects open with `datasets.load_dataset(folder)`. Every figure here: `report.json`."
     return "\n\n".join(part for part in (_bullets(lines), rest) if part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import IO, Any
 
@@ -55,6 +56,8 @@ def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
 
     folder = run.folder.round(index)
     pairs = [Pair.model_validate(row) for row in read_rows(folder / "pairs") if row["split"] == "train"]
+    # Whole, but of a training that was killed before it could say so; it is done again.
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
     stream.write(f"warm-up: training on {len(pairs)} revisions\n")
     job = SftJob(
         model=run.config.model,
@@ -62,5 +65,6 @@ def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         config=run.config.warm_up,
         seed=run.config.seed,
         log=folder / "training.jsonl",
+        tensorboard=run.folder.path / "logs" / "tensorboard" / folder.name,
     )
     return train_sft(job, [SftRow(prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs])

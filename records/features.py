@@ -29,7 +29,7 @@ def write_card(folder: Path, kind: Literal["pairs", "rejects"]) -> None:
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "part-*.jsonl"}]}],
         "dataset_info": {"features": features(row)},
     }
-    about = f"Rows of kind `{kind}`; the columns are described in docs/design.md."
+    about = f"Rows of kind `{kind}`; the columns are those of constitute's `records/rows.py`."
     text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about}\n"
     write_text_atomic(path, text)
 

@@ -81,7 +81,8 @@ def main(path):
     with open(path, encoding="utf-8") as file:
         report = json.load(file)
     print(table(report))
-    print(f"{report['seconds']:.0f} s (aim: {SECONDS_AIM}); alarms: {'; '.join(map(str, report['alarms'])) or 'none'}")
+    alarms = "; ".join(f"round {alarm['round']}: {alarm['name']}" for alarm in report["alarms"])
+    print(f"{report['seconds']:.0f} s (aim: {SECONDS_AIM}); alarms: {alarms or 'none'}")
     if report["seconds"] > SECONDS_AIM:
         print(f"warning: slower than the aim of {SECONDS_AIM} s")
     missed = missed_bars(report)

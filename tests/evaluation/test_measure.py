@@ -141,6 +141,9 @@ def test_a_few_engine_errors_are_counted_and_most_of_them_stop_the_stage(tmp_pat
 
     rows = evaluate(tmp_path / "some", scripted_seat(some), scripted_seat(critic_reply))
     assert sum(row.problem == "engine_error" for row in rows) == 2 and len(rows) == 12
+    again = evaluate(tmp_path / "left", scripted_seat(lambda *_: "yes"), scripted_seat(critic_reply), drafts=1)
+    assert len(again) == 6  # those that are left may all fail: with the rows on disk they are still few
+    assert len(evaluate(tmp_path / "left", scripted_seat(some), scripted_seat(critic_reply))) == 12
     with pytest.raises(StageError, match="gave up on 12 of 12 drafts"):
         evaluate(tmp_path / "all", scripted_seat(lambda *_: EngineFailedError("dead")), scripted_seat(critic_reply))
     assert read_drafts(tmp_path / "all") == []

@@ -199,3 +199,4 @@ def test_a_crash_at_any_point_of_a_marker_is_made_good_by_the_same_command(folde
         marker = folder.done("train", 0)
         assert marker is not None
         assert marker["outputs"] == {"pairs": 3}
+        assert not list(folder.path.rglob("*.started.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("engine.context=1000", {"evaluate", "generate"}),
         ("prompts_per_round=5", {"generate"}),
         ("splits.test=0.3", {"evaluate", "generate"}),
+        ("splits.validation=0.4", {"generate"}),
         # How fast, how long and when to stop: what is made stays the same.
         ("rounds=2", set()),
         ("min_pairs=3", set()),
@@ -70,6 +72,24 @@ def digests(world: Path) -> dict[str, str]:
 
 def differing(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {stage for stage in before if before[stage] != after[stage]}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "stages"),
+    [
+        ("benign", False, {"evaluate", "generate"}),
+        ("check", {"require": ["a word"]}, {"evaluate"}),
+        ("group", "one", {"evaluate", "generate"}),
+    ],
+)
+def test_what_the_prompt_file_says_beside_the_prompts_counts(
+    world: Path, column: str, value: object, stages: set[str]
+) -> None:
+    before, file = digests(world), world / "prompts.jsonl"
+    held = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = [{**row, column: value} if number % 2 else row for number, row in enumerate(held)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert differing(before, digests(world)) == stages
 
 
 def test_the_order_and_the_name_of_the_prompt_file_do_not_matter(world: Path) -> None:
