@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.inputs import Run, model_fingerprint
+from records.atomic import write_json_atomic
 from records.digest import digest_json
 
 PACKAGES = (
@@ -25,6 +27,22 @@ PACKAGES = (
     "pydantic",
     "jinja2",
 )
+
+
+def write_provenance(run: Run) -> None:
+    """Write `provenance.json`, keeping what earlier commands noted there.
+
+    An entry of another commit or other versions stays under `earlier`, oldest first: what it made is on disk still.
+    """
+    path = run.folder.path / "provenance.json"
+    now = provenance(run)
+    if path.exists():
+        last = json.loads(path.read_text(encoding="utf-8"))
+        earlier = last.pop("earlier", [])
+        if last | {"written": now["written"]} == now:
+            return
+        now |= {"earlier": [*earlier, last]}
+    write_json_atomic(path, now)
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 from loop.folder import STAGES, WARM_UP, begin_stage
 from loop.inputs import Run, evaluate_inputs, generate_inputs, train_inputs
 from loop.orphans import PARENT
-from loop.provenance import provenance
+from loop.provenance import write_provenance
 from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import StageError, StageFailed
 
@@ -34,7 +34,7 @@ def prepare(run: Run) -> None:
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
     copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     write_text_atomic(folder.path / "constitution.yaml", copy)
-    write_json_atomic(folder.path / "provenance.json", provenance(run))
+    write_provenance(run)
 
 
 def _refuse_stale(run: Run) -> None:
