@@ -104,7 +104,6 @@ async def revise_in_turn(story: Story, broken: Sequence[Principle], method: Meth
 
 async def verify(story: Story, principles: Sequence[Principle], method: Method) -> None:
     """Judge the final text on every principle in fresh conversations that do not say it is a rewrite."""
-    story.verified = tuple(principle.id for principle in principles)
     story.final_verdicts = await _ask_afresh(story, principles, story.text, range(method.asks), method)
     finding = decide_final(story.draft_verdicts, story.final_verdicts)
     if finding.reason:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from constitution.checks import run_check
-from constitution.schema import Constitution
+from constitution.schema import Check, Constitution
 from generator.chain import Method, run_chain
 from generator.schedule import run_bounded
 from generator.story import chain_id
 from records.features import write_card
 from records.progress import Progress
-from records.rows import Pair, Prompt
+from records.rows import Message, Pair, Prompt
 from records.store import RowStore, read_rows
 
 
@@ -70,8 +70,9 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
     every check and whose rejected text fails all the named ones are `checked_pairs_right`.
 
-    `new_violation_rate` is the share of verified chains whose final text breaks a checked principle that was not drawn
-    for the prompt (None unless more than the drawn principles were verified).
+    `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
+    those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
+    None where nothing beyond the drawn principles was judged.
     """
     counts, rejects = Counter[str](), Counter[str]()
     for name in ("pairs", "rejects"):
@@ -83,7 +84,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
             if name == "pairs":
                 _count_checked(Pair.model_validate(row), constitution, counts)
             _count_calls(row, counts)
-            _count_undrawn(row, counts)
+            _count_undrawn(row, constitution, counts)
     return {
         "chains": counts["chains"],
         "pairs": counts["pairs"],
@@ -97,7 +98,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "cached_token_share": _share(counts["cached"], counts["prompt"]),
         "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
         "uncanonical_drafts": counts["uncanonical"],
-        "new_violation_rate": _share(counts["new_violations"], counts["verified_beyond"]),
+        "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
     }
 
 
@@ -124,12 +125,18 @@ def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
         counts["unparsed"] += entry["verdict"] == "unparsed"
 
 
-def _count_undrawn(row: dict[str, Any], counts: Counter[str]) -> None:
-    undrawn = set(row["verified"]) - set(row["principles"])
-    if undrawn:
-        counts["verified_beyond"] += 1
-        broken = {verdict["principle"] for verdict in row["final_verdicts"] if verdict["verdict"] == "violates"}
-        counts["new_violations"] += bool(broken & undrawn)
+def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:
+    undrawn = [verdict for verdict in row["final_verdicts"] if verdict["principle"] not in row["principles"]]
+    if undrawn and all(verdict["verdict"] != "unparsed" for verdict in undrawn):
+        broken = {verdict["principle"] for verdict in undrawn if verdict["verdict"] == "violates"}
+        counts["judged_beyond"] += 1
+        counts["new_violations"] += any(not _in_draft(constitution.principle(id).check, row) for id in broken)
+
+
+def _in_draft(check: Check | None, row: dict[str, Any]) -> bool:
+    """Whether an exact check finds the fault in the draft already."""
+    turns = [Message.model_validate(turn) for turn in row["prompt"]]
+    return check is not None and run_check(check, turns, row["draft"]["text"]) == "violates"
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -52,7 +52,6 @@ class Story:
         self.draft_verdicts: tuple[Verdict, ...] = ()
         self.final_verdicts: tuple[Verdict, ...] = ()
         self.violated: tuple[str, ...] = ()
-        self.verified: tuple[str, ...] = ()
         self.replies: dict[str, str] = {}
         self._reasoning: list[tuple[str, str]] = []
         self.trail: list[TrailEntry] = []
@@ -120,7 +119,7 @@ class Story:
             "benign": self.prompt.benign,
             "prompt": self.prompt.messages,
             "principles": self.principles,
-            "verified": self.verified,
+            "verified": tuple(dict.fromkeys(verdict.principle for verdict in self.final_verdicts)),
             "violated": self.violated,
             "severity": max((verdict.severity for verdict in found if verdict.severity is not None), default=None),
             "draft": self.draft,

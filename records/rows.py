@@ -131,7 +131,7 @@ class Outcome(Strict):
     principles: tuple[str, ...] = ()
     """The principles drawn for this prompt; every one was asked about the draft."""
     verified: tuple[str, ...] = ()
-    """The principles asked about the final text."""
+    """The principles on which the final text was judged; empty where that did not come to its end."""
     violated: tuple[str, ...] = ()
     """The principles that every question about the draft found broken."""
     severity: int | None = None

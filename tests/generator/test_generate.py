@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from constitution.schema import Check
+from generator.engine import EngineFailedError
 from generator.generate import count_outcomes, generate_pairs
 from records.atomic import CRASH_POINTS
 from records.errors import StageError
@@ -43,6 +44,16 @@ def generate(folder, *, prompts=PROMPTS, answer=None, in_flight=4, **settings):
 
 def rows(folder):
     return [*read_rows(folder / "pairs"), *read_rows(folder / "rejects")]
+
+
+def judged(folder):
+    """Rows whose final text was judged beyond the drawn principles, every answer read."""
+    return [
+        row
+        for row in rows(folder)
+        if set(row["verified"]) - set(row["principles"])
+        and all(verdict["verdict"] != "unparsed" for verdict in row["final_verdicts"])
+    ]
 
 
 def expect_each_once(folder, prompts=PROMPTS):
@@ -105,6 +116,34 @@ def test_the_rate_of_new_violations_on_principles_not_drawn(tmp_path):
     undrawn = sum("kind" not in row["principles"] for row in rows(tmp_path))
     assert 0 < undrawn < 25
     assert figures["new_violation_rate"] == pytest.approx(undrawn / 25)
+
+
+@pytest.mark.parametrize("unread", ["unparsed", EngineFailedError("dead")])
+def test_a_final_text_not_judged_to_the_end_is_no_clean_one(tmp_path, unread):
+    """Half an answer on the undrawn principles says nothing of new violations."""
+    wild = lambda principle, request, verifying, b: (  # noqa: E731
+        unread if verifying and principle == "kind" else honest(principle, request, verifying, b)
+    )
+    figures = generate(tmp_path, answer=script(critic=wild), draw=1, verify_all=True)
+    assert figures["new_violation_rate"] is None or all("kind" in row["principles"] for row in judged(tmp_path))
+    for row in rows(tmp_path):
+        assert set(row["verified"]) == {verdict["principle"] for verdict in row["final_verdicts"]}
+
+
+def test_a_fault_that_the_draft_had_is_not_new(tmp_path):
+    late = lambda principle, request, verifying, b: (  # noqa: E731
+        "violates"
+        if verifying and FINAL_TEXT in request and principle == "kind"
+        else honest(principle, request, verifying, b)
+    )
+    generate(tmp_path, answer=script(critic=late), draw=1, verify_all=True)
+    for words, share in ((DRAFT_TEXT, 0.0), ("in neither text", None)):
+        held = [
+            principle.model_copy(update={"check": Check(forbid=(re.escape(words),))})
+            for principle in CONSTITUTION.principles
+        ]
+        figures = count_outcomes(tmp_path, CONSTITUTION.model_copy(update={"principles": tuple(held)}))
+        assert figures["new_violation_rate"] == share if share is not None else figures["new_violation_rate"] > 0
 
 
 def test_held_out_pairs_are_counted_apart(tmp_path):
