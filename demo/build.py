@@ -68,6 +68,18 @@ COURSES = (
 )
 
 
+def draw_corpora(courses: tuple[Course, ...] = COURSES) -> list[list[Row]]:
+    """The rows of each course, in the order in which it is given them."""
+    return [list(corpus(SEED + index, course.n_rows)) for index, course in enumerate(courses)]
+
+
+def corpus_digest(corpora: list[list[Row]]) -> str:
+    """The digest of every row's role, answer and conversation: what recipe.json says the weights were made from."""
+    return digest_json(
+        [[row.role, row.answer, *(turn.content for turn in row.prompt)] for rows in corpora for row in rows]
+    )
+
+
 def train_tokenizer(rows: list[Row]) -> Any:
     """A byte-level BPE tokeniser with the demo's chat template, its merges learned from the rows' texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -132,7 +144,7 @@ def build(folder: Path, courses: tuple[Course, ...] = COURSES) -> dict[str, Any]
     """
     from trainer.sft import train_sft
 
-    corpora = [list(corpus(SEED + index, course.n_rows)) for index, course in enumerate(courses)]
+    corpora = draw_corpora(courses)
     with tempfile.TemporaryDirectory() as scratch:
         trained, figures = Path(scratch) / "start", []
         tokenizer = train_tokenizer(corpora[0][:8000])
@@ -148,7 +160,7 @@ def build(folder: Path, courses: tuple[Course, ...] = COURSES) -> dict[str, Any]
     recipe = {
         "seed": SEED,
         "roles": {role.name: role.share for role in ROLES},
-        "corpus_digest": digest_json([[row.role, row.answer, *_said(row)] for rows in corpora for row in rows]),
+        "corpus_digest": corpus_digest(corpora),
         "prompts_digest": digest_file(PROMPTS_PATH),
         "constitution_digest": demo_constitution().digest,
         "weights_digest": digest_file(folder / "model.safetensors"),
@@ -159,10 +171,6 @@ def build(folder: Path, courses: tuple[Course, ...] = COURSES) -> dict[str, Any]
     }
     write_json_atomic(folder / "recipe.json", recipe)
     return recipe
-
-
-def _said(row: Row) -> list[str]:
-    return [turn.content for turn in row.prompt]
 
 
 if __name__ == "__main__":

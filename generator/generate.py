@@ -16,7 +16,7 @@ from generator.schedule import run_bounded
 from generator.story import chain_id
 from records.features import write_card
 from records.progress import Progress
-from records.rows import Message, Pair, Prompt
+from records.rows import Message, Pair, Prompt, Reject
 from records.store import RowStore, read_rows
 
 
@@ -40,8 +40,8 @@ async def generate_pairs(
     """
     started = time.monotonic()
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
-    write_card(folder / "pairs", "pairs")
-    write_card(folder / "rejects", "rejects")
+    write_card(folder / "pairs", Pair)
+    write_card(folder / "rejects", Reject)
     done = pairs.ids | rejects.ids
     waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
     display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))

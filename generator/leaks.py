@@ -21,10 +21,18 @@ _ABOUT_REWRITING = re.compile(
       | \bto\ (?:comply|align)\ with\ the\ (?:principle|constitution|rule)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+# "Improve my sleep" and "the correct dose" ask for no rewriting: a broad verb counts only with a text to work on.
 _ASKS_FOR_REWRITING = re.compile(
-    r"\b(?:revis\w*|rewrit\w*|reword\w*|rephras\w*|redraft\w*|rework\w*|reformulat\w*|paraphras\w*|polish\w*|edit(?:ed|ing|s)?|proofread\w*|correct(?:ed|ion|ions)?|"
-    r"improve\w*|critique\w*|feedback)\b",
-    re.IGNORECASE,
+    r"""\b(?:rewrit\w*|rewrote|reword\w*|rephras\w*|redraft\w*|reformulat\w*|paraphras\w*|proofread\w*)\b
+      | \b(?:revis(?:e|es|ed|ing|ions?)|rework\w*|polish(?:ed|ing)?|edit(?:ed|ing|s)?|improv\w*|
+           correct(?:ed|ing|ions?)?|updat(?:e|ed|ing)|critique\w*|feedback)\b
+        [^.?!\n]{0,60}?
+        (?:\b(?:texts?|essays?|letters?|e-?mails?|drafts?|sentences?|paragraphs?|stor(?:y|ies)|poems?|code|functions?|
+                scripts?|answers?|repl(?:y|ies)|responses?|versions?|writing|wording|grammar|spelling|punctuation|
+                resumes?|r\u00e9sum\u00e9s?|cvs?|articles?|papers?|messages?|speech(?:es)?|posts?|documents?|abstracts?|
+                chapters?|summar(?:y|ies)|translations?|statements?|proposals?)\b
+          | \b(?:this|these|that|it|the\ following|below)\s*(?:[:;?!."\u201c\n]|$))""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -16,7 +16,7 @@ from records.errors import Problem, problems_error
 from records.splits import SplitShares
 from records.strict import Settings
 from trainer.config import TrainConfig
-from trainer.sft_config import SftConfig
+from trainer.sft_config import SftSettings
 
 
 class RunConfig(Settings):
@@ -44,8 +44,8 @@ class RunConfig(Settings):
     engine: EngineConfig = EngineConfig()
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
-    warm_up: SftConfig = SftConfig()
-    """Settings of the supervised warm-up, where `train.warm_up` asks for one."""
+    warm_up: SftSettings = SftSettings()
+    """Settings of the supervised warm-up, where `train.warm_up` asks for one; its adapter is as `train.lora` says."""
     evaluate: EvaluateConfig = EvaluateConfig()
 
 

@@ -21,6 +21,7 @@ from loop.hand_off import prove_hand_off
 from loop.inputs import Run, evaluate_inputs, generate_inputs
 from records.atomic import write_json_atomic
 from records.errors import ConstituteError, StageError
+from records.features import write_card
 from records.progress import progress
 from records.rows import Author, Provenance
 from records.store import RowStore, read_rows
@@ -85,7 +86,7 @@ async def _start(engine: VllmEngine) -> None:
 async def _hand_off(run: Run, index: int, engine: VllmEngine) -> dict[str, Any]:
     """Proof that this engine speaks as the round before trained; once for each engine, before its first draft."""
     policy = run.policy(index)
-    if policy is None or index <= 0:
+    if policy is None:
         return {}
     return {"hand_off": await prove_hand_off(engine, policy, run.folder.round(index - 1) / "probe.json")}
 
@@ -98,6 +99,7 @@ async def _evaluate(
     folder = run.folder.round(index)
     prompts = choose_prompts(run.prompts.of("test"), settings)
     store = RowStore(folder / "drafts")
+    write_card(folder / "drafts", DraftRow)
     with progress(f"evaluate round {index}", len(prompts) * settings.drafts, stream) as display:
         display.advance(len(store.ids))
         try:

@@ -18,6 +18,7 @@ from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError
 from records.rows import Prompt
+from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
 Read = TypeVar("Read")
@@ -43,6 +44,10 @@ class Run:
             most_validation=self.config.validation_prompts,
             seed=self.config.seed,
         )
+
+    def warm_up(self) -> SftConfig:
+        """The supervised stage; the rounds go on from its adapter, so it has the shape that they train."""
+        return SftConfig(**self.config.warm_up.model_dump(), lora=self.config.train.lora)
 
     def initial_adapter(self) -> Path | None:
         """The adapter of the policy that drafts round 0: the warm-up's, or None for the base itself."""
@@ -143,7 +148,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     policy = run.policy(index)
     return {
         "model": model_fingerprint(run.config.model),
-        "train": (run.config.warm_up if index == WARM_UP else run.config.train).model_dump(mode="json"),
+        "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
         "seed": run.config.seed,
         "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
         "previous": policy.digest if policy else "",

@@ -58,13 +58,14 @@ def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
     pairs = [Pair.model_validate(row) for row in read_rows(folder / "pairs") if row["split"] == "train"]
     # Whole, but of a training that was killed before it could say so; it is done again.
     shutil.rmtree(folder / "adapter", ignore_errors=True)
-    stream.write(f"warm-up: training on {len(pairs)} revisions\n")
     job = SftJob(
         model=run.config.model,
         output=folder / "adapter",
-        config=run.config.warm_up,
+        config=run.warm_up(),
         seed=run.config.seed,
         log=folder / "training.jsonl",
+        probe=folder / "probe.json",
         tensorboard=run.folder.path / "logs" / "tensorboard" / folder.name,
     )
-    return train_sft(job, [SftRow(prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs])
+    rows = [SftRow(prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs]
+    return train_sft(job, rows, stream)

@@ -14,22 +14,21 @@ import yaml
 from pydantic import BaseModel
 
 from records.atomic import write_text_atomic
-from records.rows import Pair, Reject
 
 _PRIMITIVES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 
-def write_card(folder: Path, kind: Literal["pairs", "rejects"]) -> None:
-    """Write the dataset card of a folder of pairs or rejects; a card that is there is left alone."""
+def write_card(folder: Path, row: type[BaseModel]) -> None:
+    """Write the dataset card of a folder of such rows; a card that is there is left alone."""
     path = folder / "README.md"
     if path.exists():
         return
-    row = Pair if kind == "pairs" else Reject
     header = {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "part-*.jsonl"}]}],
         "dataset_info": {"features": features(row)},
     }
-    about = f"Rows of kind `{kind}`; the columns are those of constitute's `records/rows.py`."
+    columns = f"{row.__module__.replace('.', '/')}.py"
+    about = f"Rows of kind `{folder.name}`; the columns are those of `{row.__name__}` in constitute's `{columns}`."
     text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about}\n"
     write_text_atomic(path, text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 Line = dict[str, Any]
@@ -53,15 +54,16 @@ def _loss_flat(steps: Sequence[Line], sft_weight: float) -> dict[str, str] | Non
 
 
 def _perfect_early(steps: Sequence[Line]) -> dict[str, str] | None:
-    tenth = max(1, len(steps) // 10)
-    # Two steps in a row: one small batch may be all right by luck.
-    window = steps[tenth - 1 : tenth + 1]
-    if len(window) < 2 or any(step["rewards/accuracies"] < 1.0 for step in window):
+    # The first step is the reference's own, where the sign of a tiny margin is luck. Two in a row after it: one small
+    # batch may be all right by luck too.
+    early = [step["rewards/accuracies"] == 1.0 for step in steps[1 : max(3, len(steps) // 10)]]
+    by = next((index + 3 for index, pair in enumerate(pairwise(early)) if all(pair)), None)
+    if by is None:
         return None
     return _alarm(
         "perfect_early",
-        f"rewards/accuracies is 1.0 by step {tenth} of {len(steps)}: chosen and rejected may differ by a give-away "
-        "(length, a set phrase). Look at the pairs, or lower train.learning_rate.",
+        f"rewards/accuracies is 1.0 twice running by step {by} of {len(steps)}: chosen and rejected may differ by a "
+        "give-away (length, a set phrase). Look at the pairs, or lower train.learning_rate.",
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from trainer.adapter import TRAINED
 from trainer.data import EncodedPair
-from trainer.reference import batches, token_logps
 
+NOT_IN_LOSS = -100
 LEAST_TOKENS = 768
 _CANDIDATE_TOKENS = 4 * LEAST_TOKENS
 
@@ -29,6 +29,8 @@ def probe_sequences(trainer: Any, pairs: Sequence[EncodedPair], previous: str | 
         Mappings with `token_ids`, `first` (index of the first scored token), and `new` and `previous`, one
         log-probability in nats for each token from `first` on.
     """
+    from trainer.reference import batches, token_logps
+
     trainer.model.eval()
     candidates = _candidates(pairs)
     found: list[dict[str, Any]] = []
@@ -49,6 +51,37 @@ def probe_sequences(trainer: Any, pairs: Sequence[EncodedPair], previous: str | 
             )
     found.sort(key=_distance, reverse=True)
     return _until_enough(found)
+
+
+def probe_rows(model: Any, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same for rows with labels and an adapter that began from the base, which is the policy before it.
+
+    Args:
+        model: holds the trained adapter.
+        rows: candidates, with `input_ids` and `labels`, -100 before the answer.
+    """
+    model.eval()
+    found, tokens = [], 0
+    for row in rows:
+        first = max(1, next(place for place, label in enumerate(row["labels"]) if label != NOT_IN_LOSS))
+        new = _answer_logps(model, row["input_ids"], first)
+        with model.disable_adapter():
+            previous = _answer_logps(model, row["input_ids"], first)
+        found.append({"token_ids": row["input_ids"], "first": first, "new": new, "previous": previous})
+        tokens += len(new)
+        if tokens >= _CANDIDATE_TOKENS:
+            break
+    found.sort(key=_distance, reverse=True)
+    return _until_enough(found)
+
+
+def _answer_logps(model: Any, ids: list[int], first: int) -> list[float]:
+    import torch
+
+    tokens = torch.tensor([ids], device=next(model.parameters()).device)
+    with torch.no_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits[0, first - 1 : -1].float()
+    return logits.log_softmax(-1).gather(-1, tokens[0, first:, None]).squeeze(-1).tolist()
 
 
 def _candidates(pairs: Sequence[EncodedPair]) -> Sequence[EncodedPair]:

@@ -14,18 +14,19 @@ import shutil
 import time
 from collections.abc import Iterable
 from random import Random
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
-from records.atomic import crash_point
+from records.atomic import crash_point, write_json_atomic
 from records.chat import encode_pair
+from records.digest import adapter_digest
 from records.errors import DataError, StageError
 from records.progress import progress
 from records.rows import Message
 from trainer.adapter import begin_adapter, save_adapter
 from trainer.model import base_digest, choose_device, context_of, load_model, load_tokenizer, prepare_environment
+from trainer.probe import NOT_IN_LOSS, probe_rows
 from trainer.sft_config import SftJob, SftRow
 
-NOT_IN_LOSS = -100
 LossOn = Literal["answer", "conversation"]
 _SUMMARY = ("loss", "mean_token_accuracy")
 
@@ -67,8 +68,8 @@ def join_rows(encoded: list[dict[str, Any]], block_tokens: int, seed: int) -> li
     ]
 
 
-def train_sft(job: SftJob, rows: Iterable[SftRow]) -> dict[str, Any]:
-    """Train on the rows, write the result to `job.output`, and say what it came to.
+def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None) -> dict[str, Any]:
+    """Train on the rows, write the result to `job.output`, and say what it came to; progress goes to the stream.
 
     Returns:
         `method`, `rows`, `too_long`, `tokens` (of prompts and answers), `steps` (of the optimizer), `seconds`, and
@@ -93,8 +94,13 @@ def train_sft(job: SftJob, rows: Iterable[SftRow]) -> dict[str, Any]:
         )
     model, base = _load(job)
     units = join_rows(encoded, job.config.block_tokens, job.seed) if job.config.block_tokens else encoded
-    steps = _train(model, tokenizer, units, job)
+    steps = _train(model, tokenizer, units, job, stream)
+    probe = probe_rows(model, encoded) if job.probe else []
     _save(model, job, base)
+    if job.probe:
+        write_json_atomic(
+            job.probe, {"new_digest": adapter_digest(job.output), "previous_digest": "", "sequences": probe}
+        )
     return {
         "method": "sft",
         "rows": len(encoded),
@@ -119,13 +125,15 @@ def _load(job: SftJob) -> tuple[Any, str]:
     return model.requires_grad_(True), base
 
 
-def _train(model: Any, tokenizer: Any, encoded: list[dict[str, Any]], job: SftJob) -> list[dict[str, float]]:
+def _train(
+    model: Any, tokenizer: Any, encoded: list[dict[str, Any]], job: SftJob, stream: IO[str] | None
+) -> list[dict[str, float]]:
     """Train in place; returns the figures of every optimizer step."""
     from trainer.row_trainer import build_trainer
 
     scratch = job.output.with_name(f".{job.output.name}.sft")
     steps = math.ceil(job.config.epochs * math.ceil(len(encoded) / job.config.rows_per_step))
-    with progress(f"sft {job.output.name}", steps) as display:
+    with progress(f"sft {job.output.parent.name}/{job.output.name}", steps, stream) as display:
         trainer = build_trainer(model, tokenizer, encoded, job, scratch, display)
         trainer.train()
     shutil.rmtree(scratch, ignore_errors=True)

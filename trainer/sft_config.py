@@ -19,8 +19,8 @@ class SftRow(Settings):
     answer: str = Field(min_length=1)
 
 
-class SftConfig(Settings):
-    """One supervised training. The defaults suit a LoRA warm-up of a real instruction-tuned model."""
+class SftSettings(Settings):
+    """How rows are learned. The defaults suit a LoRA warm-up of a real instruction-tuned model."""
 
     learning_rate: float = Field(1e-4, gt=0.0)
     """Peak rate. 1e-4 suits an adapter; all weights of a large model want about 1e-5, a tiny new model 3e-3."""
@@ -44,8 +44,6 @@ class SftConfig(Settings):
     """Gradients longer than this are shortened to it."""
     max_tokens: int = Field(2048, ge=2)
     """Longest prompt plus answer. A longer row is counted as too long and left out; none is ever cut."""
-    lora: LoraSettings | None = LoraSettings()
-    """The adapter that is trained; null trains all weights and writes a whole model."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
     autocast: Literal["auto", "on", "off"] = "auto"
@@ -62,6 +60,13 @@ class SftConfig(Settings):
         return self
 
 
+class SftConfig(SftSettings):
+    """One supervised training: how rows are learned, and by which weights."""
+
+    lora: LoraSettings | None = LoraSettings()
+    """The adapter that is trained; null trains all weights and writes a whole model."""
+
+
 class SftJob(Settings):
     """What one supervised training reads and writes."""
 
@@ -74,5 +79,7 @@ class SftJob(Settings):
     """Of the order of the rows and of the adapter's first weights."""
     log: Path | None = None
     """Where each logged optimizer step becomes a JSON line (`training.jsonl`)."""
+    probe: Path | None = None
+    """Where the hand-off's probe of the adapter goes (trainer/probe.py); none is written without it."""
     tensorboard: Path | None = None
     """Folder of TensorBoard events; none are written without it."""

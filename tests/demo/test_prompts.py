@@ -9,8 +9,9 @@ import pytest
 
 from constitution.checks import check_problems
 from constitution.schema import Check
+from demo.build import MODEL_PATH, corpus_digest, draw_corpora
 from demo.prompts import PROMPTS_PATH, build_questions, held_out_combos, prompts_text
-from demo.recipe import ROLES, Row, corpus
+from demo.recipe import ROLES, Row
 from records.rows import Message
 from records.splits import SplitShares, normalise, split_of
 
@@ -36,7 +37,11 @@ def user_turns(messages: tuple[Message, ...]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def taught() -> list[Row]:
-    return list(corpus(seed=7, n_rows=6000))
+    """Every row that the weights which ship were trained on, shown by the digest that their building wrote down."""
+    corpora = draw_corpora()
+    recipe = json.loads((MODEL_PATH / "recipe.json").read_text(encoding="utf-8"))
+    assert corpus_digest(corpora) == recipe["corpus_digest"]
+    return [row for rows in corpora for row in rows]
 
 
 def test_the_file_is_what_the_grammar_gives() -> None:

@@ -62,6 +62,39 @@ def test_other_texts_do_not(final):
     assert leak(final) is None
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Please rewrite my recipe: boil it.",
+        "Can you polish my essay about eggs?",
+        "Correct the grammar of these two sentences: egg boil I.",
+        "Improve this: egg boil I.",
+        "Could you revise the following?\nEgg boil I.",
+        "I want feedback on the attached cover letter.",
+        "Edit my e-mail so that it sounds kinder.",
+        "Give me a critique of my short poem.",
+    ],
+)
+def test_a_prompt_that_asks_for_rewriting_may_be_answered_so(prompt):
+    assert leak("Sure, here is a revised version: boil it gently.", prompt=prompt) is None
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "How can I improve my sleep?",
+        "What is the correct dose of paracetamol for an adult?",
+        "Which edition of this book is best, and who is the editor?",
+        "How do I polish shoes?",
+        "I must revise for my exam. How many hours a day?",
+        "My boss gave me feedback that hurt. What now?",
+        "Is it correct that eggs float? I read it in a letter.",
+    ],
+)
+def test_a_prompt_with_a_word_of_rewriting_only_may_not(prompt):
+    assert leak("Sure, here is a revised version: boil it gently.", prompt=prompt)
+
+
 EIGHT = "names are called here and that hurts people"
 
 

@@ -35,7 +35,7 @@ RUN: dict[str, Any] = {
 def write_run(folder: Path, **settings: Any) -> Path:
     """A run file in a folder; `settings` replace those of `RUN`, sections key by key. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    merged = {
+    merged = settings | {
         key: value | settings.get(key, {}) if isinstance(value, dict) else settings.get(key, value)
         for key, value in RUN.items()
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from constitution.yaml_file import read_yaml
 from loop.config import RunConfig, load_run_config
+from loop.inputs import Run
 from records.errors import ConfigError
 from tests.tracked import ROOT
 
@@ -39,6 +41,15 @@ def test_a_file_gives_its_settings_and_the_rest_are_defaults(tmp_path: Path) -> 
     assert (config.model, config.sources, config.train.beta) == ("m", ("a.jsonl",), 0.2)
     assert config.train.learning_rate == 5e-6
     assert (config.train.start_from, config.train.reference) == ("previous", "previous")
+
+
+def test_the_warm_up_has_no_adapter_of_its_own(tmp_path: Path) -> None:
+    """The rounds train its adapter on: one of another shape would be found out only after a round of drafts."""
+    told = problems(tmp_path, GOOD + "train: {warm_up: sft}\nwarm_up: {lora: {r: 8}}\n")
+    assert "line 5: found the unknown key 'warm_up.lora'" in told
+    config = load_run_config(write(tmp_path, GOOD + "train: {lora: {r: 8}}\nwarm_up: {epochs: 3}\n"))
+    run = Run(config, *[None] * (len(fields(Run)) - 1))
+    assert (run.warm_up().lora.r, run.warm_up().epochs) == (8, 3)
 
 
 def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:

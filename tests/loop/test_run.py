@@ -161,7 +161,7 @@ def test_rows_hold_what_decided_them(run: Finished) -> None:
 def test_the_rows_load_as_a_dataset(run: Finished, tmp_path: Path) -> None:
     import datasets
 
-    for kind in ("pairs", "rejects"):
+    for kind in ("pairs", "rejects", "drafts"):
         folder = run.folder / "round_00" / kind
         loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path))
         assert len(loaded) == len(list(read_rows(folder)))

@@ -176,7 +176,7 @@ def test_datasets_reads_a_folder_whose_first_shard_lacks_every_optional_value(tm
 
     folder = tmp_path / "rejects"
     store = RowStore(folder, rows_per_shard=2)
-    write_card(folder, "rejects")
+    write_card(folder, Reject)
     told = outcome_of(script(critic=lambda *_: "unparsed"), prompt(group="g", benign=False))
     severe = Verdict(principle="polite", verdict="violates", severity=3, critique="Rude.")
     full = told.model_copy(update={"severity": 3, "final_verdicts": (severe,), "violated": ("polite",)})
@@ -199,7 +199,7 @@ def test_datasets_reads_pairs_in_the_conversational_format(tmp_path):
     from datasets import load_dataset
 
     store = RowStore(tmp_path / "pairs")
-    write_card(tmp_path / "pairs", "pairs")
+    write_card(tmp_path / "pairs", Pair)
     pair = outcome_of(script())
     store.append(pair)
     store.close()

@@ -21,6 +21,7 @@ def log(losses, accuracies=None, chosen=None):
 
 
 FALLING = [LN2 - 0.01 * index for index in range(40)]
+HUNDRED = [LN2 - 0.005 * index for index in range(100)]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,16 @@ FALLING = [LN2 - 0.01 * index for index in range(40)]
         (log(FALLING, accuracies=[0.5] * 2 + [1.0] * 38), ["perfect_early"]),
         (log(FALLING, accuracies=[0.5] * 3 + [1.0] + [0.9] * 36), []),
         (log(FALLING, accuracies=[0.5] * 5 + [1.0] * 35), []),
+        # By luck at the first step, and any two in a row within the tenth, whatever comes after them.
+        (log(FALLING, accuracies=[1.0, 1.0] + [0.9] * 38), []),
+        (log(FALLING, accuracies=[0.5, 1.0, 1.0] + [0.9] * 37), ["perfect_early"]),
+        (log(HUNDRED, accuracies=[0.5] * 4 + [1.0] * 2 + [0.9] * 94), ["perfect_early"]),
+        (log(HUNDRED, accuracies=[0.5] * 8 + [1.0] * 2 + [0.9] * 90), ["perfect_early"]),
+        (log(HUNDRED, accuracies=[0.5] * 9 + [1.0] * 91), []),
+        (log(HUNDRED, accuracies=[0.5, 1.0] * 4 + [0.9] * 92), []),
+        # A short log has no tenth to speak of; its second and third steps stand for it.
+        (log(FALLING[:10], accuracies=[0.5, 1.0, 1.0] + [0.9] * 7), ["perfect_early"]),
+        (log(FALLING[:10], accuracies=[0.5, 0.9] + [1.0] * 8), []),
         # 0.2 of reward at beta 0.1 is 2 nats.
         (log(FALLING, chosen=[-0.2 * index / 39 for index in range(40)]), ["chosen_falls"]),
         (log(FALLING, chosen=[-0.05 * index / 39 for index in range(40)]), []),

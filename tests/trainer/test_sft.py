@@ -114,6 +114,35 @@ def test_an_adapter_is_written_that_peft_loads_and_that_changes_the_policy(tiny,
 
 
 @pytest.mark.model
+def test_the_probe_holds_what_adapter_and_base_give_to_the_answers(tiny, tmp_path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    job = SftJob(model=str(tiny), output=tmp_path / "adapter", config=LORA, probe=tmp_path / "probe.json")
+    train_sft(job, [row("say", "yes")] * 8 + [row("what", "no way")] * 8)
+    probe = json.loads(job.probe.read_text())
+    assert probe["new_digest"] == adapter_digest(job.output) and probe["previous_digest"] == ""
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    tokenizer = build_tokenizer()
+
+    def logps(model, sequence):
+        ids = torch.tensor([sequence["token_ids"]])
+        with torch.no_grad():
+            everything = model(ids).logits[0].log_softmax(-1)
+        return [everything[place - 1, ids[0, place]].item() for place in range(sequence["first"], ids.shape[1])]
+
+    before = [logps(base, sequence) for sequence in probe["sequences"]]
+    after = [logps(PeftModel.from_pretrained(base, job.output), sequence) for sequence in probe["sequences"]]
+    answers = {tokenizer.decode(sequence["token_ids"][sequence["first"] :]) for sequence in probe["sequences"]}
+    assert answers == {"yes</s>", "no way</s>"}
+    for sequence, old, new in zip(probe["sequences"], before, after, strict=True):
+        assert sequence["previous"] == pytest.approx(old, abs=1e-4)
+        assert sequence["new"] == pytest.approx(new, abs=1e-4)
+        assert sequence["new"] != pytest.approx(sequence["previous"], abs=1e-2)
+
+
+@pytest.mark.model
 def test_a_micro_batch_changes_memory_and_not_the_result(tiny, tmp_path) -> None:
     losses = []
     for size in (4, 1):
