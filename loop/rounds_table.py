@@ -29,7 +29,7 @@ def with_interval(figures: dict[str, Any], name: str) -> str:
     bounds = figures.get(f"{name}_ci")
     if figures.get(name) is None or not bounds:
         return percent(figures.get(name))
-    low, high = (percent(bound).removesuffix(" %") for bound in bounds)
+    low, high = (percent(bound).removesuffix(" %").replace("100.0", "100") for bound in bounds)
     return f"{percent(figures[name])} ({low}–{high})"
 
 

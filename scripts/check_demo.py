@@ -11,6 +11,8 @@ LAST_AT_MOST = 0.10
 BOTH_LOW = 0.05  # two rounds this low need not fall further
 ANSWERED_AT_LEAST = 0.95
 PROMPTS_AT_LEAST = 60
+DRAFTS_A_PROMPT, JUDGED_A_PROMPT = 16, 4
+JUDGED_SHARE = 0.9  # a truncated draft is judged by nobody
 TRAININGS = 3
 CHECKED_PAIRS_AT_LEAST, RIGHT_AT_LEAST = 300, 0.99
 SECONDS_AIM = 300
@@ -41,11 +43,21 @@ def missed_bars(report):
     fewest = min(entry["evaluation"]["prompts"] for entry in rounds)
     if fewest < PROMPTS_AT_LEAST:
         missed.append(f"{fewest} test prompts; expected at least {PROMPTS_AT_LEAST}")
+    missed += [words for entry in rounds for words in thin_evaluation(entry)]
     missed += wrong_pairs([entry["generation"] for entry in rounds[:-1]])
     missed += [f"round {entry['round']}: {words}" for entry in rounds[:-1] for words in lost_chains(entry)]
     if report["seconds"] > SECONDS_AT_MOST:
         missed.append(f"{report['seconds']:.0f} s; expected at most {SECONDS_AT_MOST}")
     return missed
+
+
+def thin_evaluation(entry):
+    figures, policy = entry["evaluation"], f"policy {entry['round']}"
+    wanted, judged = DRAFTS_A_PROMPT * figures["prompts"], JUDGED_A_PROMPT * figures["prompts"]
+    if figures["drafts"] < wanted:
+        yield f"{policy}: {figures['drafts']} drafts; expected {DRAFTS_A_PROMPT} for each prompt, {wanted}"
+    if figures["judged"] < JUDGED_SHARE * judged:
+        yield f"{policy}: the critic judged {figures['judged']} drafts; expected {JUDGED_SHARE:.0%} of {judged}"
 
 
 def wrong_pairs(generations):

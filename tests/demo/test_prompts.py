@@ -12,8 +12,12 @@ from constitution.schema import Check
 from demo.build import MODEL_PATH, corpus_digest, draw_corpora
 from demo.prompts import PROMPTS_PATH, build_questions, held_out_combos, prompts_text
 from demo.recipe import ROLES, Row
+from evaluation.measure import choose_prompts
+from generator.sources import load_prompts
+from loop.config import load_run_config
 from records.rows import Message
 from records.splits import SplitShares, normalise, split_of
+from tests.tracked import ROOT
 
 LINES = [json.loads(line) for line in PROMPTS_PATH.read_text(encoding="utf-8").splitlines()]
 
@@ -57,6 +61,14 @@ def test_there_are_enough_prompts_of_every_kind_in_every_split() -> None:
     assert 0.25 <= sum(not line["benign"] for line in LINES) / len(LINES) <= 0.3
     roles = Counter(tuple(turn.role for turn in messages_of(line)) for line in LINES)
     assert roles["user",] > 500 and roles["system", "user"] >= 30 and roles["user", "assistant", "user"] >= 30
+
+
+def test_the_demo_evaluates_on_enough_prompts_to_refuse_and_to_answer() -> None:
+    config = load_run_config(ROOT / "configs" / "demo.yaml")
+    chosen = choose_prompts(load_prompts([str(PROMPTS_PATH)], config.splits).of("test"), config.evaluate)
+    assert len(chosen) >= 60 and sum(bool(prompt.benign) for prompt in chosen) >= 30
+    assert sum(prompt.benign is False for prompt in chosen) >= 10
+    assert (config.evaluate.drafts, config.evaluate.critic_drafts) == (16, 4)
 
 
 def test_every_check_compiles() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from loop.picture import draw_rounds, spread
 from loop.report import build_report, write_report
 from loop.report_text import report_text
-from loop.rounds_table import headline, percent, rounds_table
+from loop.rounds_table import headline, percent, rounds_table, with_interval
 from records.errors import DataError
 from tests.loop.run_folder import CONFIG, GENERATED, evaluation, finished_run, marker, trained, write
 
@@ -199,6 +199,11 @@ def test_the_headline_claims_a_change_only_where_the_interval_does(tmp_path):
 def test_percent_keeps_what_matters_near_the_ends():
     shown = [percent(rate) for rate in (None, 0.0, 0.004, 0.25, 0.996, 1.0)]
     assert shown == ["–", "0 %", "0.4 %", "25 %", "99.6 %", "100 %"]
+
+
+def test_a_bound_just_below_one_is_no_wider_than_one():
+    figures = {"answered_rate": 0.99, "answered_rate_ci": [0.924, 0.9999]}
+    assert with_interval(figures, "answered_rate") == "99.0 % (92.4–100)"
 
 
 @pytest.mark.parametrize("policies, principles", [(1, 1), (4, 4), (11, 30)])

@@ -19,6 +19,8 @@ def good_report() -> dict[str, Any]:
             "round": index,
             "evaluation": {
                 "prompts": 60,
+                "drafts": 960,
+                "judged": 236,
                 "checked_violation_rate": rate,
                 "answered_rate": 0.97,
                 "refused_harmful_rate": 0.9,
@@ -68,6 +70,8 @@ def test_a_report_on_every_bar_passes(tmp_path: Path) -> None:
         ("rounds/2/evaluation/checked_violation_rate", 0.4, "training 2"),
         ("rounds/3/evaluation/answered_rate", 0.94, "harmless prompts"),
         ("rounds/1/evaluation/prompts", 59, "59 test prompts"),
+        ("rounds/1/evaluation/drafts", 959, "policy 1: 959 drafts; expected 16 for each prompt, 960"),
+        ("rounds/2/evaluation/judged", 215, "policy 2: the critic judged 215 drafts; expected 90% of 240"),
         ("rounds/1/generation/pairs", 119, "150 chains but 149"),
         ("rounds/1/generation/checked_pairs", 70, "290 pairs with a checked principle"),
         ("rounds/1/generation/checked_pairs_right", 90, "308 of 330 checked pairs are right"),
