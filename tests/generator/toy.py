@@ -126,3 +126,13 @@ def method_of(answer: Answer, *, max_tokens: int = 2000, context: int = 100_000,
 
 def outcome_of(answer: Answer, asked: Prompt | None = None, **settings: Any) -> Pair | Reject:
     return asyncio.run(run_chain(asked or prompt(), method_of(answer, **settings)))
+
+
+def verdict_on(final=None, draft=None):
+    """A critic that is honest but for the named principles on the draft and on any other text."""
+
+    def critic(principle, request, verifying, before):
+        changed = draft if DRAFT_TEXT in request else final
+        return (changed or {}).get(principle) or honest(principle, request, verifying, before)
+
+    return critic

@@ -17,6 +17,7 @@ class Mutant:
 
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
+POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
 MUTANTS = (
@@ -90,7 +91,7 @@ MUTANTS = (
         "trainer/reference.py",
         "range(0, len(order), size)",
         "range(0, len(order) - size + 1, size)",
-        (f"{DPO}::test_each_pairs_reference_is_that_of_plain_torch",),
+        (f"{POLICIES}::test_each_pairs_reference_is_that_of_plain_torch",),
     ),
     Mutant(
         "completion mask off by one in the encoding",
@@ -107,14 +108,14 @@ MUTANTS = (
         "trainer/reference.py",
         "ids.masked_fill(answers == 0, -100)",
         "ids.masked_fill(answers.roll(1, -1) == 0, -100)",
-        (f"{DPO}::test_each_pairs_reference_is_that_of_plain_torch",),
+        (f"{POLICIES}::test_each_pairs_reference_is_that_of_plain_torch",),
     ),
     Mutant(
         "reference = policy",
         "trainer/dpo.py",
         "job.adapter_of(job.config.reference), job.model) as reference",
         "job.adapter_of(job.config.start_from), job.model) as reference",
-        (f"{DPO}::test_start_and_reference_are_the_named_policies",),
+        (f"{POLICIES}::test_start_and_reference_are_the_named_policies",),
     ),
     Mutant(
         "a validation prompt in train: the split",

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tests.trainer.test_dpo import mean_preference, train
 from tests.trainer.tiny import rows_preferring
+from tests.trainer.training import mean_preference, train
 
 pytestmark = pytest.mark.gpu
 
