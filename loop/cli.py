@@ -60,40 +60,31 @@ def run(
             print(f"The loop ended early: a round gave fewer than min_pairs ({least}) train pairs.")
 
 
-@app.command()
-def generate(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    run: RunName = None,
-    outputs: Outputs = _OUTPUTS,
-    round: Round = 0,
-) -> None:
-    """Make the pairs of one round."""
-    _one_stage("generate", config, overrides, run, outputs, round)
+def _stage_verb(stage: str, words: str) -> None:
+    """A command that does one stage of one round."""
+
+    @app.command(stage, help=words)
+    def do_stage(
+        config: ConfigFile,
+        overrides: Overrides = None,
+        run: RunName = None,
+        outputs: Outputs = _OUTPUTS,
+        round: Round = 0,
+    ) -> None:
+        from loop.report import write_report
+        from loop.rounds import prepare, run_stages
+
+        opened = _open(config, overrides, run, outputs)
+        with opened.folder.locked():
+            prepare(opened)
+            run_stages(opened, round, (stage,))
+            write_report(opened.folder.path)
+            print(f"{stage} of round {round} is done: {opened.folder.round(round)}")
 
 
-@app.command()
-def train(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    run: RunName = None,
-    outputs: Outputs = _OUTPUTS,
-    round: Round = 0,
-) -> None:
-    """Train on the pairs of one round."""
-    _one_stage("train", config, overrides, run, outputs, round)
-
-
-@app.command()
-def evaluate(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    run: RunName = None,
-    outputs: Outputs = _OUTPUTS,
-    round: Round = 0,
-) -> None:
-    """Evaluate the policy that drafts one round, on the test prompts."""
-    _one_stage("evaluate", config, overrides, run, outputs, round)
+_stage_verb("generate", "Make the pairs of one round.")
+_stage_verb("train", "Train on the pairs of one round.")
+_stage_verb("evaluate", "Evaluate the policy that drafts one round, on the test prompts.")
 
 
 @app.command()
@@ -177,20 +168,6 @@ def _run_path(run: str, outputs: Path) -> Path:
     if run in (".", "..", ""):
         raise ConfigError(f"--run {run!r}: expected a name such as demo, or the path of a folder.")
     return Path(run) if "/" in run else outputs / run
-
-
-def _one_stage(
-    stage: str, config: Path, overrides: list[str] | None, run: str | None, outputs: Path, round: int
-) -> None:
-    from loop.report import write_report
-    from loop.rounds import prepare, run_stages
-
-    opened = _open(config, overrides, run, outputs)
-    with opened.folder.locked():
-        prepare(opened)
-        run_stages(opened, round, (stage,))
-        write_report(opened.folder.path)
-        print(f"{stage} of round {round} is done: {opened.folder.round(round)}")
 
 
 def _is_run_file(path: Path) -> bool:
