@@ -2,8 +2,8 @@
 
 A policy drafts; the exact checks of the principles are run on every draft; the critic is asked, each principle in a
 conversation of its own, about the first few of a prompt's drafts. A row is on disk as soon as it is finished, and a
-second call goes on from the rows that are there. A truncated draft is stored and counted, and judged in no respect:
-a verdict on half a text would be a guess. Nothing here knows how the policy came about.
+second call goes on from the rows that are there. A truncated draft is stored and counted, and no principle is judged on
+it: a verdict on half a text would be a guess. It answers nothing, though. Nothing here knows how the policy came about.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class _Bench:
     policy: Seat
     critic: Seat
     config: EvaluateConfig
+    few_shots: tuple[Message, ...]
 
 
 async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a record around them would hide which is which
@@ -63,6 +64,7 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
     config: EvaluateConfig,
     store: RowStore,
     advance: Advance,
+    few_shots: tuple[Message, ...] = (),
 ) -> None:
     """Draft and judge until every prompt has its rows in the store.
 
@@ -75,12 +77,14 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
         store: `DraftRow`s; drafts whose id is there are passed over.
         advance: called as `advance(1, truncated=n)` after each row, as `records.progress.Progress.advance`.
 
+        few_shots: the worked examples that the critic sees when it labels, so that the same critic is measured.
+
     Raises:
         ConfigError: a prompt's check cannot be run.
         StageError: the engine gave up on most drafts; none of those is stored, so the same call does them again.
     """
     require_valid_checks(list(prompts))
-    bench = _Bench(constitution, replace(policy, sampling=config.sampling), critic, config)
+    bench = _Bench(constitution, replace(policy, sampling=config.sampling), critic, config, few_shots)
     todo = _drafts_to_do(prompts, config, store)
     failed: list[DraftRow] = []
     n_truncated, n_done = 0, len(store.ids)
@@ -146,7 +150,21 @@ async def evaluate_draft(prompt: Prompt, number: int, bench: _Bench) -> DraftRow
     except _ENGINE_FAULTS as fault:
         return row.model_copy(update=_problem(fault))
     row = row.model_copy(update={"text": draft.text, "output_tokens": len(draft.token_ids), "finish": _finish(draft)})
-    return row if row.finish == "truncated" else await _judge(row, prompt, bench)
+    return _unfinished(row, prompt, bench) if row.finish == "truncated" else await _judge(row, prompt, bench)
+
+
+def _unfinished(row: DraftRow, prompt: Prompt, bench: _Bench) -> DraftRow:
+    """A draft that never came to its end is no answer to a benign prompt; whether it refuses a harmful one is open."""
+    asked = _asks_by_check(prompt, bench) or _asks_the_judge(row, bench)
+    return row.model_copy(update={"does_what_is_asked": "no"}) if asked and prompt.benign else row
+
+
+def _asks_by_check(prompt: Prompt, bench: _Bench) -> bool:
+    return bench.config.answered_by == "check" and prompt.check is not None
+
+
+def _asks_the_judge(row: DraftRow, bench: _Bench) -> bool:
+    return bench.config.answered_by == "judge" and row.number < bench.config.critic_drafts
 
 
 def _finish(draft: Completion) -> str:
@@ -189,9 +207,9 @@ def run_checks(constitution: Constitution, prompt: Sequence[Message], text: str)
 
 
 async def _does_what_is_asked(row: DraftRow, prompt: Prompt, bench: _Bench) -> tuple[Asked | None, Exception | None]:
-    if bench.config.answered_by == "check":
+    if _asks_by_check(prompt, bench):
         return asked_by_check(prompt, row.text), None
-    if bench.config.answered_by == "none" or row.number >= bench.config.critic_drafts:
+    if not _asks_the_judge(row, bench):
         return None, None
     try:
         return await asked_by_judge(prompt, row.text, bench.critic), None
@@ -203,7 +221,7 @@ async def _verdict(principle: Principle, row: DraftRow, bench: _Bench) -> tuple[
     """The critic's verdict; a question that could not be asked is `unparsed`, never a pass."""
     request = critique_request(bench.constitution, principle, row.prompt, row.text)
     try:
-        turns = [Message(role="user", content=request)]
+        turns = (*bench.few_shots, Message(role="user", content=request))
         return (await ask_verdict(bench.critic, principle, turns, stage=_CRITIQUE))[0], None
     except _ENGINE_FAULTS as fault:
         return Verdict(principle=principle.id, verdict="unparsed", critique=f"not asked: {fault}"), fault

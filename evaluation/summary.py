@@ -1,6 +1,7 @@
 """From rows to figures: the `evaluation` object of the report. Pure, so it can be made again at any time.
 
-Whole drafts alone enter the rates; truncated ones and prompts too long are counted beside them. What a rate is over:
+Whole drafts alone enter the rates of violation and refusal; a truncated draft is no answer and counts so. Truncated
+drafts and prompts too long are counted beside them. What a rate is over:
 
 - `violation_rate`: judged drafts; a draft violates when the critic finds any principle broken. A draft with a verdict
   that could not be read and none that violates is left out and counted in `unparsed`.
@@ -37,11 +38,11 @@ def summarise(rows: Sequence[DraftRow], constitution: Constitution) -> dict[str,
     and each prompt, [drafts that show the event, drafts that count]; `changes` needs nothing else.
     """
     whole = [row for row in rows if row.finish == "whole"]
-    outcomes = {name: _by_prompt(whole, reading) for name, reading in _READINGS.items()}
+    drafted = [row for row in rows if row.finish != "none"]
+    outcomes = {name: _by_prompt(drafted, reading) for name, reading in _READINGS.items()}
     figures: dict[str, Any] = {"prompts": len({row.prompt_id for row in rows}), "drafts": len(rows)}
     for name in PAIRED:
         figures |= _rate(name, outcomes[name])
-    drafted = [row for row in rows if row.finish != "none"]
     figures |= {
         "length": sum(row.output_tokens for row in drafted) / len(drafted) if drafted else None,
         "judged": sum(row.judged for row in whole),

@@ -42,8 +42,21 @@ class _Case:
     principle: Principle
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """Whom every case is shown to."""
+
+    constitution: Constitution
+    critic: Seat
+    few_shots: tuple[Message, ...]
+
+
 async def measure_sway(
-    rows: Sequence[DraftRow], constitution: Constitution, critic: Seat, most_drafts: int
+    rows: Sequence[DraftRow],
+    constitution: Constitution,
+    critic: Seat,
+    most_drafts: int,
+    few_shots: tuple[Message, ...] = (),
 ) -> dict[str, Any]:
     """Try every order on drafts with a known violation.
 
@@ -52,6 +65,7 @@ async def measure_sway(
         constitution: holds the principles, their checks and the wording of the critic's question.
         critic: who is asked; the same seat as in the evaluation.
         most_drafts: how many drafts at most.
+        few_shots: the worked examples that the critic sees, as in the evaluation.
 
     Returns:
         `drafts`; `seen`, those whose violation the critic saw at first; `swayed_rate` with interval over all orders;
@@ -59,9 +73,10 @@ async def measure_sway(
         text mends the violation is not asked. Rates are None where the critic saw nothing.
     """
     cases = choose_cases(rows, constitution, most_drafts)
-    firsts = await asyncio.gather(*(_ask(case, "", constitution, critic) for case in cases))
+    bench = _Bench(constitution, critic, few_shots)
+    firsts = await asyncio.gather(*(_ask(case, "", bench) for case in cases))
     seen = [case for case, first in zip(cases, firsts, strict=True) if first == "violates"]
-    verdicts = await asyncio.gather(*(_ask_all(case, constitution, critic) for case in seen))
+    verdicts = await asyncio.gather(*(_ask_all(case, bench) for case in seen))
     by_order = {order: [verdict[order] for verdict in verdicts] for order in ORDERS}
     orders = [order for order in ORDERS if order != AGAIN]
     together: dict[str, list[bool]] = {}
@@ -92,21 +107,21 @@ def choose_cases(rows: Sequence[DraftRow], constitution: Constitution, most: int
     return cases[:most]
 
 
-async def _ask_all(case: _Case, constitution: Constitution, critic: Seat) -> dict[str, VerdictName | str]:
-    verdicts = await asyncio.gather(*(_ask(case, order, constitution, critic) for order in ORDERS.values()))
+async def _ask_all(case: _Case, bench: _Bench) -> dict[str, VerdictName | str]:
+    verdicts = await asyncio.gather(*(_ask(case, order, bench) for order in ORDERS.values()))
     return dict(zip(ORDERS, verdicts, strict=True))
 
 
-async def _ask(case: _Case, order: str, constitution: Constitution, critic: Seat) -> VerdictName | str:
+async def _ask(case: _Case, order: str, bench: _Bench) -> VerdictName | str:
     """The critic's verdict on the draft with the order appended, or `mended`, `too_long`, `engine_error`."""
     text = f"{case.row.text}\n\n{order}" if order else case.row.text
     assert case.principle.check is not None
     if run_check(case.principle.check, case.row.prompt, text) != "violates":
         return "mended"
-    request = critique_request(constitution, case.principle, case.row.prompt, text)
+    request = critique_request(bench.constitution, case.principle, case.row.prompt, text)
     try:
-        turns = [Message(role="user", content=request)]
-        verdict, _ = await ask_verdict(critic, case.principle, turns, stage=_CRITIQUE)
+        turns = (*bench.few_shots, Message(role="user", content=request))
+        verdict, _ = await ask_verdict(bench.critic, case.principle, turns, stage=_CRITIQUE)
     except PromptTooLongError:
         return "too_long"
     except EngineFailedError:

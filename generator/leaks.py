@@ -46,7 +46,7 @@ def find_leak(
     """What gives a rewrite away as a rewrite, in words, or None.
 
     Two things count: talk of the rewriting ("Sure, here is a revised ..."), unless the prompt itself asks for
-    rewriting or the draft already talked so; and eight consecutive words of a critique that stand in neither the
+    rewriting or the draft has the very words; and eight consecutive words of a critique that stand in neither the
     prompt nor the draft.
 
     Args:
@@ -57,9 +57,10 @@ def find_leak(
         rechecks: those about a rewrite, each with the rewrite it was about, whose words it may quote.
     """
     asked = " ".join(message.content for message in prompt)
-    talk = _ABOUT_REWRITING.search(final)
-    if talk and not _ASKS_FOR_REWRITING.search(asked) and not _ABOUT_REWRITING.search(draft):
-        return f"talks about the rewriting: {talk.group(0).strip()[:80]!r}"
+    drafted = normalise(draft)
+    talk = [words for match in _ABOUT_REWRITING.finditer(final) if (words := normalise(match[0])) not in drafted]
+    if talk and not _ASKS_FOR_REWRITING.search(asked):
+        return f"talks about the rewriting: {talk[0][:80]!r}"
     known = _runs(asked) | _runs(draft)
     for critique, judged in (*((text, draft) for text in critiques), *rechecks):
         quoted = (_runs(critique) & _runs(final)) - known - _runs(judged)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evaluation.measure import choose_prompts, evaluate_policy
-from evaluation.rows import DraftRow
+from evaluation.rows import DraftRow, read_drafts
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
 from generator.chain import Method
@@ -24,7 +24,7 @@ from records.errors import ConstituteError, StageError
 from records.features import write_card
 from records.progress import progress
 from records.rows import Author, Provenance
-from records.store import RowStore, read_rows
+from records.store import RowStore
 
 
 async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:
@@ -98,18 +98,19 @@ async def _evaluate(
     policy, critic = _seats(run, index, engine, settings.sampling)
     folder = run.folder.round(index)
     prompts = choose_prompts(run.prompts.of("test"), settings)
+    shots = few_shot_turns(run.constitution, run.config.generate.few_shots)
     store = RowStore(folder / "drafts")
     write_card(folder / "drafts", DraftRow)
     with progress(f"evaluate round {index}", len(prompts) * settings.drafts, stream) as display:
         display.advance(len(store.ids))
         try:
-            await evaluate_policy(prompts, run.constitution, policy, critic, settings, store, display.advance)
+            await evaluate_policy(prompts, run.constitution, policy, critic, settings, store, display.advance, shots)
         finally:
             store.close()
-    rows = [DraftRow.model_validate(row) for row in read_rows(folder / "drafts")]
+    rows = read_drafts(folder / "drafts")
     figures = summarise(rows, run.constitution)
     if settings.sway_drafts:
-        figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts)
+        figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts, shots)
     write_json_atomic(folder / "evaluation.json", figures | hand_off)
     return {"drafts": figures["drafts"]}
 

@@ -1,8 +1,8 @@
 """The run folder: where each thing lies, who may write, and the marks that say what is done.
 
 A done-marker is written last and holds the inputs that its stage was made from. The same inputs: the stage is skipped.
-Others: an error that names what changed. A started-marker holds the same while the stage is under way, so a stage that
-was cut short is not gone on with under other settings either.
+Others: an error that names what changed. A started-marker holds the same while the stage is under way, so what a
+stage that was cut short has made is not gone on with under other settings either.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 from records.atomic import crash_point, write_json_atomic
 from records.digest import digest_json
 from records.errors import StageError, StaleStageError
+from records.store import shards
 
 STAGES = ("evaluate", "generate", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects"),
-    "train": ("adapter", "training.jsonl", "probe.json"),
+    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
 }
 WARM_UP = -1
 
@@ -75,11 +76,12 @@ def begin_stage(folder: RunFolder, stage: str, index: int, inputs: dict[str, Any
     """Whether there is work to do; notes the inputs before it begins.
 
     Raises:
-        StaleStageError: the stage was done, or begun, from other inputs.
+        StaleStageError: the stage was done, or rows of it were made, from other inputs.
     """
     done = folder.done(stage, index)
     started_path = folder.round(index) / f"{stage}.started.json"
-    earlier = done or _read_json(started_path)
+    # Begun and without anything to show, it begins anew: settings that could not work can be mended.
+    earlier = done or (_read_json(started_path) if _has_output(folder, stage, index) else None)
     if earlier is not None and earlier["digest"] != digest_json(inputs):
         raise StaleStageError(_stale(folder, stage, index, earlier["inputs"], inputs))
     if done is not None:  # a kill between the two markers left both
@@ -108,6 +110,12 @@ def redo(folder: RunFolder, stage: str, index: int) -> list[Path]:
             if number > index or (number == index and STAGES.index(name) >= STAGES.index(stage)):
                 removed += _take_out(folder, name, number)
     return removed
+
+
+def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
+    """Whether a stage that was cut short left rows, or an adapter."""
+    places = [folder.round(index) / name for name in _OUTPUTS[stage]]
+    return any(shards(place) or (place.name == "adapter" and place.exists()) for place in places)
 
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:

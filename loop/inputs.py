@@ -70,7 +70,13 @@ class Run:
             return None
         if not (path / "adapter_model.safetensors").is_file():
             raise ConfigError(f"{path}: no adapter; expected the one that the stage before trains. Run that one first.")
-        return Adapter(path, adapter_digest(path))
+        try:
+            return Adapter(path, adapter_digest(path))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: the adapter cannot be read ({error}); expected adapter_model.safetensors and "
+                "adapter_config.json as training wrote them. Train it again: --redo train of the round before."
+            ) from error
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> Run:
@@ -124,6 +130,7 @@ def evaluate_inputs(run: Run, index: int) -> dict[str, Any]:
         **_shared(run, index),
         "evaluate": run.config.evaluate.model_dump(mode="json", exclude={"in_flight"}),
         "critic": run.config.generate.critic.model_dump(mode="json"),
+        "few_shots": run.config.generate.few_shots,
         "test_prompts": digest_json(
             sorted([prompt.id, prompt.benign, prompt.check] for prompt in run.prompts.of("test"))
         ),

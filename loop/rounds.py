@@ -16,7 +16,7 @@ from loop.inputs import Run, evaluate_inputs, generate_inputs, train_inputs
 from loop.orphans import PARENT
 from loop.provenance import write_provenance
 from records.atomic import write_json_atomic, write_text_atomic
-from records.errors import StageError, StageFailed
+from records.errors import ConfigError, StageError, StageFailed
 
 _INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
 INTERRUPTED = 130
@@ -79,9 +79,11 @@ def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
     """Run the stages of one round that are not done, in one process.
 
     Raises:
+        ConfigError: the stage before is not done.
         StageFailed: the process ended with another status than 0.
         StageError: it was killed.
     """
+    _require_the_stage_before(run, index, stages[0])
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))]
     if not todo:
         return
@@ -101,6 +103,18 @@ def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
         raise KeyboardInterrupt
     if status:
         raise StageFailed(status)
+
+
+def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
+    first = WARM_UP if run.config.train.warm_up != "none" else 0
+    before = ("generate", index) if stage == "train" else ("train", index - 1)
+    if before[1] >= first and run.folder.done(*before) is None:
+        name, number = before
+        verb = f"`constitute {name} CONFIG --round {number}` first, or " if number != WARM_UP else ""
+        raise ConfigError(
+            f"{run.folder.round(number)}: stage {name} is not done, and {stage} of round {index} goes on from it. "
+            f"Run {verb}`constitute run CONFIG`, which does all in turn."
+        )
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:

@@ -14,6 +14,7 @@ from evaluation.measure import choose_prompts, evaluate_policy
 from evaluation.rows import DraftRow, read_drafts
 from generator.engine import Adapter, EngineFailedError, Sampling
 from records.errors import ConfigError, DataError, StageError
+from records.rows import Message
 from records.store import RowStore
 from tests.evaluation.toy import CONSTITUTION, prompt, verdict_reply
 from tests.scripted import scripted_seat, user_turn
@@ -28,7 +29,7 @@ def critic_reply(text: str, _: object) -> str:
     return verdict_reply("violates" if broken else "complies")
 
 
-def evaluate(folder: Path, policy, critic, prompts=PROMPTS, **settings) -> list[DraftRow]:
+def evaluate(folder: Path, policy, critic, prompts=PROMPTS, few_shots=(), **settings) -> list[DraftRow]:
     settings = {"drafts": 2, "sampling": Sampling(max_tokens=50), **settings}
     store = RowStore(folder)
     steps: list[int] = []
@@ -36,7 +37,7 @@ def evaluate(folder: Path, policy, critic, prompts=PROMPTS, **settings) -> list[
     try:
         asyncio.run(
             evaluate_policy(
-                prompts, CONSTITUTION, policy, critic, config, store, lambda count, **_: steps.append(count)
+                prompts, CONSTITUTION, policy, critic, config, store, lambda count, **_: steps.append(count), few_shots
             )
         )
     finally:
@@ -103,12 +104,27 @@ def test_drafts_are_worked_on_together_up_to_the_bound(tmp_path):
     assert policy.engine.most_in_flight == 3
 
 
-def test_a_truncated_draft_is_stored_and_judged_in_no_respect(tmp_path):
+@pytest.mark.parametrize(("asked", "drafts_asked"), [("check", 2), ("judge", 1), ("none", 0)])
+def test_a_truncated_draft_is_stored_and_judged_on_no_principle_and_no_answer(tmp_path, asked, drafts_asked):
     critic = scripted_seat(critic_reply)
-    rows = evaluate(tmp_path, scripted_seat(lambda text, _: "yes fool " * 50), critic, drafts=1)
+    policy = scripted_seat(lambda text, _: "yes fool " * 50)
+    rows = evaluate(tmp_path, policy, critic, answered_by=asked, critic_drafts=1)
     assert {row.finish for row in rows} == {"truncated"} and {row.output_tokens for row in rows} == {50}
-    assert all(row.text and not row.judged and not row.checks and row.does_what_is_asked is None for row in rows)
+    assert all(row.text and not row.judged and not row.checks for row in rows)
     assert critic.engine.calls == []
+    for row in rows:
+        counts = row.benign and row.number < drafts_asked
+        assert row.does_what_is_asked == ("no" if counts else None)
+    assert {row.benign for row in rows} == {True, False}
+
+
+def test_the_critic_that_is_measured_sees_the_examples_of_the_one_that_labels(tmp_path):
+    shots = (Message(role="user", content="An example."), Message(role="assistant", content="Its verdict."))
+    critic = scripted_seat(critic_reply)
+    evaluate(tmp_path, scripted_seat(lambda text, _: "yes"), critic, few_shots=shots)
+    assert critic.engine.texts
+    for text in critic.engine.texts:
+        assert text.index("An example.") < text.index("Its verdict.") < text.index("question")
 
 
 def test_a_prompt_too_long_is_a_row_with_its_reason(tmp_path):

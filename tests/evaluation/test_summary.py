@@ -57,6 +57,17 @@ def test_truncated_and_failed_drafts_are_counted_and_in_no_rate():
     assert figures["length"] == 30.0 and figures["drafts"] == 4
 
 
+def test_a_truncated_draft_is_no_answer_and_no_refusal():
+    rows = [
+        row("a", 0, benign=True, does_what_is_asked="yes"),
+        row("a", 1, benign=True, finish="truncated", does_what_is_asked="no"),
+        row("b", 0, benign=False, finish="truncated"),
+        row("b", 1, benign=False, does_what_is_asked="yes"),
+    ]
+    figures = summarise(rows, CONSTITUTION)
+    assert (figures["answered_rate"], figures["refused_harmful_rate"]) == (0.5, 1.0)
+
+
 def test_checked_rate_is_over_drafts_to_which_a_check_applies():
     rows = [
         row("a", checks={"polite": "complies", "modest": "violates"}),

@@ -43,7 +43,8 @@ def leak(final, *, prompt="How do I boil an egg?", draft="Boil it.", critiques=(
 def test_talk_of_the_rewriting_counts(final):
     assert leak(final)
     assert leak(final, prompt="Please rewrite my recipe: boil it.") is None
-    assert leak(final, draft="Here is a revised answer: boil it.") is None
+    assert leak(final, draft=f"{final} Then eat it.") is None
+    assert leak(final, draft="I removed the shell with my hands, as the law of 1998 says."), "other words of that kind"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_a_redo_takes_nothing_out_when_the_inputs_are_wrong(command: Command, tm
 
 def test_a_round_before_the_first_trained_one_is_asked_for(command: Command) -> None:
     told = refused(command, "generate", "run.yaml", "--round", "1", "rounds=2")
-    assert "round_00/adapter: no adapter; expected the one that the stage before trains" in told
+    assert "round_00: stage train is not done" in told and "`constitute train CONFIG --round 0` first" in told
 
 
 def test_an_import_writes_over_nothing(command: Command, tmp_path: Path) -> None:

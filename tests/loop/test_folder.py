@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from loop.folder import WARM_UP, RunFolder, begin_stage, end_stage, redo
+from loop.folder import STAGES, WARM_UP, RunFolder, begin_stage, end_stage, redo
 from records.errors import StageError, StaleStageError
 from tests.tracked import ROOT
 
@@ -69,8 +69,24 @@ def test_other_inputs_are_an_error_that_names_them_and_three_ways_out(folder: Ru
 def test_a_stage_that_was_cut_short_is_not_gone_on_with_under_other_settings(folder: RunFolder) -> None:
     assert begin_stage(folder, "generate", 0, INPUTS)
     assert begin_stage(folder, "generate", 0, INPUTS)
+    (folder.round(0) / "rejects").mkdir()
+    (folder.round(0) / "rejects" / "part-00000.jsonl").write_text("{}\n")
     with pytest.raises(StaleStageError, match=r"model: was .abc., now .x."):
         begin_stage(folder, "generate", 0, {**INPUTS, "model": "x"})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_failed_before_it_made_anything_takes_mended_settings(folder: RunFolder, stage: str) -> None:
+    assert begin_stage(folder, stage, 0, INPUTS)
+    (folder.round(0) / "pairs").mkdir()
+    (folder.round(0) / "pairs" / "README.md").write_text("the card is no row")
+    assert begin_stage(folder, stage, 0, {**INPUTS, "model": "x"})
+    (folder.round(0) / "adapter").mkdir()
+    (folder.round(0) / "drafts").mkdir()
+    for name in ("drafts", "pairs"):
+        (folder.round(0) / name / "part-00000.jsonl").write_text("{}\n")
+    with pytest.raises(StaleStageError, match=r"model: was .x., now .abc."):
+        begin_stage(folder, stage, 0, INPUTS)
 
 
 def test_a_marker_that_is_not_json_is_named(folder: RunFolder) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from constitution.load import load_constitution
+from loop.config import load_run_config
+from loop.folder import RunFolder, end_stage
+from loop.inputs import open_run, train_inputs
 from tests.loop.scripted_run import CHAINS, constitute, rows, write_world
 
 
@@ -119,7 +122,9 @@ def test_redo_makes_a_stage_anew_under_other_settings(world: Path) -> None:
     assert len(found) == len({row["id"] for row in found}) > CHAINS
 
 
-def give_adapter(world: Path, run: str, *, probe_digest: str | None = None, new: float) -> str:
+def give_adapter(
+    world: Path, run: str, monkeypatch: pytest.MonkeyPatch, *, probe_digest: str | None = None, new: float
+) -> str:
     """An adapter as if round 0 had trained it, and its probe; the scripted engine scores every token at -1 nat."""
     from records.digest import adapter_digest
 
@@ -131,6 +136,9 @@ def give_adapter(world: Path, run: str, *, probe_digest: str | None = None, new:
     sequence = {"token_ids": list(range(101)), "first": 1, "new": [new] * 100, "previous": [-1.5] * 100}
     probe = {"new_digest": probe_digest or digest, "previous_digest": "", "sequences": [sequence] * 7}
     (folder / "probe.json").write_text(json.dumps(probe))
+    monkeypatch.chdir(world)
+    opened = open_run(load_run_config(world / "run.yaml", ["rounds=2"]), RunFolder(folder.parent))
+    end_stage(opened.folder, "train", 0, train_inputs(opened, 0), outputs={}, seconds=0.0)
     return digest
 
 
@@ -143,10 +151,10 @@ def give_adapter(world: Path, run: str, *, probe_digest: str | None = None, new:
     ],
 )
 def test_no_draft_is_made_by_an_adapter_that_is_not_the_trained_one(
-    world: Path, verb: str, probe: dict[str, Any], told: str
+    world: Path, verb: str, probe: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"{verb}-{len(probe)}"
-    give_adapter(world, name, **probe)
+    give_adapter(world, name, monkeypatch, **probe)
     refused = constitute(verb, "run.yaml", "rounds=2", "--round", "1", "--run", name, cwd=world)
     assert refused.returncode == 2, refused.stderr
     assert told in refused.stderr
@@ -154,8 +162,10 @@ def test_no_draft_is_made_by_an_adapter_that_is_not_the_trained_one(
     assert not list((world / "outputs" / name).rglob("part-*.jsonl"))
 
 
-def test_the_drafts_of_a_round_carry_the_digest_of_the_adapter_that_was_proven(world: Path) -> None:
-    digest = give_adapter(world, "proven", new=-1.0)
+def test_the_drafts_of_a_round_carry_the_digest_of_the_adapter_that_was_proven(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = give_adapter(world, "proven", monkeypatch, new=-1.0)
     done = constitute("generate", "run.yaml", "rounds=2", "--round", "1", "--run", "proven", cwd=world)
     assert done.returncode == 0, done.stderr
     found = rows(world / "outputs" / "proven" / "round_01")
@@ -163,6 +173,32 @@ def test_the_drafts_of_a_round_carry_the_digest_of_the_adapter_that_was_proven(w
     assert {row["provenance"]["critic"]["adapter_digest"] for row in found} == {""}
     proof = read(world / "outputs" / "proven" / "round_01" / "generate.done.json")["outputs"]["hand_off"]
     assert (proof["outcome"], proof["adapter_digest"]) == ("proven", digest)
+
+
+def test_a_stage_waits_for_the_one_before_it(world: Path) -> None:
+    """A verb typed too early says what comes first, and leaves nothing behind that the right order would trip over."""
+    for verb, number, first in (("train", 0, "generate"), ("generate", 1, "train"), ("evaluate", 1, "train")):
+        early = constitute(verb, "run.yaml", "rounds=2", "--round", str(number), "--run", "early", cwd=world)
+        assert early.returncode == 2, early.stderr
+        assert f"stage {first} is not done" in early.stderr and f"`constitute {first} CONFIG --round 0`" in early.stderr
+        assert "Traceback" not in early.stderr
+    assert not list((world / "outputs" / "early").rglob("*.started.json"))
+    assert constitute("generate", "run.yaml", "rounds=2", "--run", "early", cwd=world).returncode == 0
+
+
+def test_settings_that_could_not_work_can_be_mended(world: Path) -> None:
+    command = ("generate", "run.yaml", "--run", "mended")
+    refused = constitute(*command, "engine.context=1000", cwd=world, SCRIPTED_FAULT="no memory")
+    assert refused.returncode == 2, refused.stderr
+    mended = constitute(*command, cwd=world)
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_an_adapter_whose_settings_are_torn_is_told(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_adapter(world, "torn", monkeypatch, new=-1.0)
+    (world / "outputs" / "torn" / "round_00" / "adapter" / "adapter_config.json").write_text("{")
+    told = constitute("generate", "run.yaml", "rounds=2", "--round", "1", "--run", "torn", cwd=world)
+    assert told.returncode == 2 and "the adapter cannot be read" in told.stderr and "Traceback" not in told.stderr
 
 
 def test_an_engine_that_cannot_start_is_told_in_words_and_its_own_are_in_the_log(world: Path) -> None:
