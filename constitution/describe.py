@@ -14,13 +14,13 @@ _WIDEST = {"applies when": 32, "principle": 80}
 def describe(constitution: Constitution) -> str:
     """Name, digest, counts by category, and a table with one line per principle."""
     principles = constitution.principles
-    categories = Counter(principle.category for principle in principles)
+    categories = Counter(one_line(principle.category) for principle in principles)
     checked = sum(principle.check is not None for principle in principles)
     examples = [example for principle in principles for example in principle.examples]
     violating = sum(example.violates for example in examples)
     lines = [
-        f"{constitution.name} (version {constitution.version})",
-        *([constitution.description.strip()] if constitution.description.strip() else []),
+        f"{one_line(constitution.name)} (version {one_line(str(constitution.version))})",
+        *([one_line(constitution.description)] if constitution.description.strip() else []),
         f"digest      {constitution.digest}",
         f"templates   {constitution.template_digest}",
         f"principles  {len(principles)}: {', '.join(f'{name} {count}' for name, count in categories.most_common())}",
@@ -36,16 +36,16 @@ def _cells(principle: Principle) -> tuple[str, ...]:
     return (
         principle.id,
         f"{principle.weight:g}",
-        _one_line(principle.category),
-        _one_line(principle.applies_when or "always"),
+        one_line(principle.category),
+        one_line(principle.applies_when or "always"),
         "yes" if principle.check else "-",
         str(len(principle.examples)),
-        _one_line(principle.text),
+        one_line(principle.text),
     )
 
 
-def _one_line(text: str) -> str:
-    """White space runs and control characters as single spaces, so that a cell stays in its line."""
+def one_line(text: str) -> str:
+    """White space runs and control characters as single spaces: a cell stays in its line, a terminal does nothing."""
     return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 

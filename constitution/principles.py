@@ -40,7 +40,7 @@ def add_principles(
             continue
         id = entry.get("id")
         base = inherited.get(id) if isinstance(id, str) else None
-        label = f'principle {index + 1} ("{id}"): ' if isinstance(id, str) else f"principle {index + 1}: "
+        label = f"principle {index + 1} ({id!r}): " if isinstance(id, str) else f"principle {index + 1}: "
         refers = "off" in entry or ("text" not in entry and inherited)
         if refers and isinstance(id, str) and base is None:
             if inherited_known:

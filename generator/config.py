@@ -34,7 +34,7 @@ class EngineConfig(Settings):
     quantization: str | None = None
     """A quantisation of vLLM's by name, for weights that are not already quantised."""
     trust_remote_code: bool = False
-    """Run Python code that a model repository brings. Only for repositories you have read."""
+    """Run Python code that a model repository brings, in drafting and training. Only for repositories you have read."""
     restarts: int = Field(3, ge=0)
     """Times a call is submitted again after the engine died under it; then its chain is a reject. The run ends with an
     error when the engine dies twice as often and once more without completing a single call."""

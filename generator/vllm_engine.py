@@ -60,8 +60,10 @@ class VllmEngine:
         trust = self.config.trust_remote_code
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.model, trust_remote_code=trust)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model {self.model!r}: its tokeniser cannot be loaded ({error}).") from error
+        except Exception as error:  # a file that is no tokeniser makes the library fail in whatever way it comes to
+            raise ConfigError(
+                f"model {self.model!r}: its tokeniser cannot be loaded ({error!r}). Mend model:."
+            ) from error
         await self._launch()
 
     async def _launch(self) -> None:

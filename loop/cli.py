@@ -215,7 +215,8 @@ def _show(built: dict[str, Any], folder: RunFolder) -> None:
     Console().print(rounds_table(built))
     for alarm in built["alarms"]:
         print(f"alarm: {alarm['message']}")
-    print(f"report: {folder.path / 'report.md'}  (report.json and rounds.png beside it)")
+    beside = "report.json and rounds.png" if built["rounds"] else "report.json"
+    print(f"report: {folder.path / 'report.md'}  ({beside} beside it)")
 
 
 def main() -> None:

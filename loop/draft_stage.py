@@ -20,6 +20,7 @@ from loop.folder import WARM_UP, begin_stage, end_stage
 from loop.hand_off import prove_hand_off
 from loop.inputs import Run, evaluate_inputs, generate_inputs
 from records.atomic import write_json_atomic
+from records.chat import check_template
 from records.errors import ConstituteError, StageError
 from records.features import write_card
 from records.progress import progress
@@ -53,6 +54,7 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     stream.flush()
     try:
         await _start(engine)
+        check_template(engine.tokenizer)
         hand_off = await _hand_off(run, index, engine)
         for stage in todo:
             work = _evaluate if stage == "evaluate" else _generate

@@ -42,6 +42,7 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         run=run.folder.path.name,
         stream=stream,
         logs=run.folder.path / "logs",
+        trust_remote_code=run.config.engine.trust_remote_code,
     )
     return train_dpo(job)
 
@@ -63,9 +64,11 @@ def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         output=folder / "adapter",
         config=run.warm_up(),
         seed=run.config.seed,
+        trust_remote_code=run.config.engine.trust_remote_code,
         log=folder / "training.jsonl",
         probe=folder / "probe.json",
+        left_out=folder / "left_out.json",
         tensorboard=run.folder.path / "logs" / "tensorboard" / folder.name,
     )
-    rows = [SftRow(prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs]
+    rows = [SftRow(id=pair.id, prompt=pair.prompt, answer=pair.chosen[0].content) for pair in pairs]
     return train_sft(job, rows, stream)

@@ -57,11 +57,6 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return _encode(tokenizer, _guarded(tokenizer, text))
 
 
-def holds_special(tokenizer: Any, text: str) -> bool:
-    """Whether the text spells a marker: a special or control token, or one that the chat template writes."""
-    return bool(_markers(tokenizer).search(text))
-
-
 def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[list[int], list[int]]:
     """Prompt ids and answer ids of one side of a pair, tokenised the canonical way.
 
@@ -75,6 +70,22 @@ def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Mess
     if whole[: len(prompt_ids)] != prompt_ids:
         raise ValueError("the chat template does not render the prompt as a prefix of prompt and answer")
     return prompt_ids, whole[len(prompt_ids) :]
+
+
+def check_template(tokenizer: Any) -> None:
+    """Find out before any draft is made whether pairs written under this chat template could be trained on.
+
+    Raises:
+        ConfigError: a conversation's beginning is not rendered as the beginning of the whole.
+    """
+    try:
+        encode_pair(tokenizer, [Message(role="user", content="Why?")], [Message(role="assistant", content="So.")])
+    except ValueError as error:
+        raise ConfigError(
+            f"{tokenizer.name_or_path}: {error}, so nothing could be trained on what it drafts; expected a template "
+            "whose generation prompt is how an answer begins. Choose another model, or save a template with its "
+            "tokeniser (tokenizer.chat_template) that opens no further mark, such as <think>, there."
+        ) from error
 
 
 def _guarded(tokenizer: Any, text: str) -> str:

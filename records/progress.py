@@ -33,6 +33,14 @@ class Progress:
             self._last_line = time.monotonic()
             self._print_line()
 
+    def note(self, words: str) -> None:
+        """A line of its own, above the bar or between the lines."""
+        if self._bar is not None:
+            self._bar[0].console.print(words, markup=False, highlight=False)
+        else:
+            self.stream.write(f"{words}\n")
+            self.stream.flush()
+
     def _figures_text(self) -> str:
         return " · ".join(f"{name} {value}" for name, value in self._figures.items())
 

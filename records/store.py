@@ -51,6 +51,18 @@ def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
                     ) from None
 
 
+def _ids(folder: Path) -> set[str]:
+    ids: set[str] = set()
+    for number, row in enumerate(read_rows(folder), 1):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            raise DataError(
+                f"{folder}: row {number} has no id; expected rows that this project wrote. Move the shard that holds "
+                "it out of the folder and run the same command again: its prompts are done again."
+            )
+        ids.add(row["id"])
+    return ids
+
+
 class RowStore:
     """The one writer of a folder of shards.
 
@@ -63,7 +75,7 @@ class RowStore:
         self.rows_per_shard = rows_per_shard
         folder.mkdir(parents=True, exist_ok=True)
         _cut_torn_tail(folder)
-        self.ids: set[str] = {row["id"] for row in read_rows(folder)}
+        self.ids: set[str] = _ids(folder)
         existing = shards(folder)
         # By name, not by count: a damaged shard may have been moved out of the folder.
         self._index = int(existing[-1].stem.removeprefix("part-")) if existing else 0

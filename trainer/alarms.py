@@ -56,7 +56,7 @@ def _loss_flat(steps: Sequence[Line], sft_weight: float) -> dict[str, str] | Non
 def _perfect_early(steps: Sequence[Line]) -> dict[str, str] | None:
     # The first step is the reference's own, where the sign of a tiny margin is luck. Two in a row after it: one small
     # batch may be all right by luck too.
-    early = [step["rewards/accuracies"] == 1.0 for step in steps[1 : max(3, len(steps) // 10)]]
+    early = [step["rewards/accuracies"] == 1.0 for step in steps[1 : len(steps) // 10]]
     by = next((index + 3 for index, pair in enumerate(pairwise(early)) if all(pair)), None)
     if by is None:
         return None

@@ -53,6 +53,7 @@ class TrainJob:
     run: str = ""
     logs: Path | None = None
     stream: IO[str] | None = None
+    trust_remote_code: bool = False
 
     def adapter_of(self, policy: str) -> Path | None:
         """The adapter of a policy by its name: base, initial or previous."""
@@ -109,8 +110,9 @@ def _read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
     """Everything that can be wrong with the inputs shows here, within seconds and before the weights are read."""
     for folder in _adapters(job):
         check_adapter_files(folder)
-    tokenizer = load_tokenizer(job.model)
-    most = min(job.config.max_tokens, context_of(job.model) or job.config.max_tokens)
+    tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
+    context = context_of(job.model, trust_remote_code=job.trust_remote_code)
+    most = min(job.config.max_tokens, context or job.config.max_tokens)
     return tokenizer, load_pairs(job.pairs, tokenizer, most)
 
 
@@ -119,7 +121,7 @@ def _begin_policy(job: TrainJob) -> tuple[Any, str]:
     from transformers import set_seed
 
     device, dtype = _placement(job.config)
-    model = load_model(job.model, device=device, dtype=dtype)
+    model = load_model(job.model, device=device, dtype=dtype, trust_remote_code=job.trust_remote_code)
     base = base_digest(model)
     for folder in _adapters(job):
         check_same_base(folder, base, job.model)
@@ -144,6 +146,7 @@ def _train(trainer: Any, job: TrainJob, steps: int, *, has_validation: bool) -> 
             trainer.train()
             if has_validation:
                 trainer.evaluate()
+            log.raise_alarms(find_alarms(log.steps, job.config.beta, job.config.sft_weight))
         finally:
             log.close()
     return log
@@ -205,7 +208,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "start_from": config.start_from,
         "start_digest": digest_of(job.adapter_of(config.start_from)),
         "adapter_digest": digest,
-        "alarms": find_alarms(log.steps, config.beta, config.sft_weight),
+        "alarms": log.alarms,
     }
     if log.evaluations:
         first, last = log.evaluations[0], log.evaluations[-1]

@@ -1,4 +1,7 @@
-"""The model and its tokeniser as training needs them: local files first, safetensors only, no code from elsewhere."""
+"""The model and its tokeniser as training needs them: local files first, safetensors only.
+
+Code from elsewhere runs only where `trust_remote_code` asks for it.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def check_model(model: str) -> None:
         )
 
 
-def load_tokenizer(model: str) -> Any:
+def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> Any:
     """The model's tokeniser.
 
     Raises:
@@ -61,12 +64,18 @@ def load_tokenizer(model: str) -> Any:
 
     check_model(model)
     try:
-        return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        return AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a file that is no tokeniser makes the library fail in whatever way it comes to
         raise _cannot_load(model, "tokeniser", error) from error
 
 
-def load_model(model: str, *, device: Literal["cpu", "cuda"], dtype: Literal["float32", "bfloat16"]) -> Any:
+def load_model(
+    model: str,
+    *,
+    device: Literal["cpu", "cuda"],
+    dtype: Literal["float32", "bfloat16"],
+    trust_remote_code: bool = False,
+) -> Any:
     """The model with its weights frozen, in evaluation mode, on the device.
 
     Raises:
@@ -80,7 +89,7 @@ def load_model(model: str, *, device: Literal["cpu", "cuda"], dtype: Literal["fl
     logging.disable_progress_bar()
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
-            model, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+            model, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError) as error:
         raise _cannot_load(model, "model", error) from error
@@ -119,12 +128,12 @@ def choose_dtype(
     return "bfloat16" if device == "cuda" else "float32"
 
 
-def context_of(model: str) -> int | None:
+def context_of(model: str, *, trust_remote_code: bool = False) -> int | None:
     """Most tokens that the model was made for, where its configuration says so."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise _cannot_load(model, "configuration", error) from error
     return getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -23,6 +23,7 @@ from records.errors import DataError, StageError
 from records.progress import progress
 from records.rows import Message
 from trainer.adapter import begin_adapter, save_adapter
+from trainer.alarms import last_tenth, mean
 from trainer.model import base_digest, choose_device, context_of, load_model, load_tokenizer, prepare_environment
 from trainer.probe import NOT_IN_LOSS, probe_rows
 from trainer.sft_config import SftJob, SftRow
@@ -40,20 +41,20 @@ def encode_row(tokenizer: Any, row: SftRow, loss_on: LossOn = "answer") -> dict[
 
 def encode_rows(
     tokenizer: Any, rows: Iterable[SftRow], max_tokens: int, loss_on: LossOn = "answer"
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """All rows as ids, labels and length.
 
     Returns:
-        The rows that fit `max_tokens`, and how many did not. None is cut.
+        The rows that fit `max_tokens`, and the ids of those that do not. None is cut.
     """
-    encoded, n_too_long = [], 0
+    encoded, too_long = [], []
     for row in rows:
         columns = encode_row(tokenizer, row, loss_on)
         if len(columns["input_ids"]) > max_tokens:
-            n_too_long += 1
+            too_long.append(row.id)
         else:
             encoded.append({**columns, "length": len(columns["input_ids"])})
-    return encoded, n_too_long
+    return encoded, too_long
 
 
 def join_rows(encoded: list[dict[str, Any]], block_tokens: int, seed: int) -> list[dict[str, Any]]:
@@ -84,12 +85,13 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
     if job.output.exists():
         raise StageError(f"{job.output} exists already; expected a new folder. Remove it or name another.")
     prepare_environment(job.model)
-    tokenizer = load_tokenizer(job.model)
-    most = min(job.config.max_tokens, context_of(job.model) or job.config.max_tokens)
-    encoded, n_too_long = encode_rows(tokenizer, rows, most, job.config.loss_on)
+    tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
+    context = context_of(job.model, trust_remote_code=job.trust_remote_code)
+    most = min(job.config.max_tokens, context or job.config.max_tokens)
+    encoded, too_long = encode_rows(tokenizer, rows, most, job.config.loss_on)
     if not encoded:
         raise DataError(
-            f"{n_too_long} rows are longer than {most} tokens and none is left to train on. "
+            f"{len(too_long)} rows are longer than {most} tokens and none is left to train on. "
             "Raise max_tokens where the model's context allows, or give other rows."
         )
     model, base = _load(job)
@@ -97,6 +99,8 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
     steps = _train(model, tokenizer, units, job, stream)
     probe = probe_rows(model, encoded) if job.probe else []
     _save(model, job, base)
+    if job.left_out and too_long:
+        write_json_atomic(job.left_out, {"too_long": too_long})
     if job.probe:
         write_json_atomic(
             job.probe, {"new_digest": adapter_digest(job.output), "previous_digest": "", "sequences": probe}
@@ -104,11 +108,11 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
     return {
         "method": "sft",
         "rows": len(encoded),
-        "too_long": n_too_long,
+        "too_long": len(too_long),
         "tokens": sum(row["length"] for row in encoded),
         "steps": len(steps),
         "seconds": round(time.monotonic() - started, 2),
-        **_last_tenth(steps),
+        **{name: mean(last_tenth(steps), name) for name in _SUMMARY},
     }
 
 
@@ -117,7 +121,8 @@ def _load(job: SftJob) -> tuple[Any, str]:
     from transformers import set_seed
 
     # What is trained is float32 whatever the checkpoint holds: small updates vanish in bfloat16.
-    model = load_model(job.model, device=choose_device(job.config.device), dtype="float32")
+    device = choose_device(job.config.device)
+    model = load_model(job.model, device=device, dtype="float32", trust_remote_code=job.trust_remote_code)
     base = base_digest(model)
     set_seed(job.seed)
     if job.config.lora:
@@ -151,12 +156,7 @@ def _save(model: Any, job: SftJob, base: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     # Read again: TRL gives the tokeniser it trains with a padding token where there was none.
-    load_tokenizer(job.model).save_pretrained(folder)
+    load_tokenizer(job.model, trust_remote_code=job.trust_remote_code).save_pretrained(folder)
     crash_point("adapter-before-rename")
     os.replace(folder, job.output)
     crash_point("adapter-after-rename")
-
-
-def _last_tenth(steps: list[dict[str, float]]) -> dict[str, float]:
-    last = steps[-max(1, len(steps) // 10) :]
-    return {name: sum(step[name] for step in last) / len(last) for name in _SUMMARY}

@@ -15,6 +15,7 @@ from trainer.config import LoraSettings
 class SftRow(Settings):
     """One thing to learn: after the conversation `prompt`, say `answer`."""
 
+    id: str = ""
     prompt: tuple[Message, ...] = Field(min_length=1)
     answer: str = Field(min_length=1)
 
@@ -77,6 +78,10 @@ class SftJob(Settings):
     config: SftConfig = SftConfig()
     seed: int = 0
     """Of the order of the rows and of the adapter's first weights."""
+    left_out: Path | None = None
+    """Where the ids of rows that were too long are listed; nothing is written where there are none."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's repository brings."""
     log: Path | None = None
     """Where each logged optimizer step becomes a JSON line (`training.jsonl`)."""
     probe: Path | None = None

@@ -7,7 +7,9 @@ with `eval_`. The same figures go to TensorBoard and, the loss, to the progress 
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +36,7 @@ class TrainingLog:
 
         self.steps: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
+        self.alarms: list[dict[str, str]] = []
         self._display = display
         self._board = SummaryWriter(log_dir=str(tensorboard))
         self._file: IO[str] = open(path, "w", encoding="utf-8")  # noqa: SIM115
@@ -59,6 +62,13 @@ class TrainingLog:
         (self.evaluations if prefix else self.steps).append(line)
         if not prefix:
             self._display.advance(loss=line["loss"], accuracy=line["rewards/accuracies"])
+
+    def raise_alarms(self, alarms: Sequence[dict[str, str]]) -> None:
+        """Keep what `trainer.alarms` found; a person who watches sees it at once, and the process's log holds it."""
+        self.alarms = list(alarms)
+        for alarm in alarms:
+            logging.getLogger(__name__).warning("%s: %s", alarm["name"], alarm["message"])
+            self._display.note(f"alarm: {alarm['message']}")
 
     def close(self) -> None:
         """Close the files."""

@@ -199,6 +199,7 @@ def test_the_folder_is_what_the_run_is_repeated_from(run: Finished) -> None:
 def test_people_see_progress_and_the_libraries_talk_to_the_logs(run: Finished) -> None:
     for words in ("evaluate round 0: 80/80", "generate round 1:", "train round_00:"):
         assert words in run.err
+    assert run.err.count("starting vLLM") == ROUNDS + 1, "an evaluation and the drafts after it share one engine start"
     for chatter in ("INFO", "WARNING", "vllm.", "Loading safetensors", "it/s]", "\r", "\x1b"):
         assert chatter not in run.err + run.out
     logs = {path.name: path.read_text(errors="replace") for path in (run.folder / "logs").glob("*.log")}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from records.chat import encode_chat, encode_pair, encode_text, holds_special
+from records.chat import check_template, encode_chat, encode_pair, encode_text
 from records.errors import ConfigError
 from records.rows import Message
 from tests.scripted import byte_tokenizer
@@ -124,7 +125,6 @@ def test_a_harmless_text_is_encoded_as_the_template_says(name, text):
     )
     ids = encode_chat(tokenizer, turns, add_generation_prompt=True)
     assert ids == tokenizer.encode(plain, add_special_tokens=False)
-    assert not holds_special(tokenizer, text)
 
 
 @pytest.mark.parametrize("name", ["bytes", *REAL])
@@ -168,3 +168,13 @@ def test_no_chat_template_is_a_config_error():
     with pytest.raises(ConfigError, match="no chat template"):
         encode_chat(bare, talk("a"), add_generation_prompt=False)
     assert encode_text(bare, "a<|im_end|>") == encode_text(byte_tokenizer(), "a<|im_end|>")
+
+
+def test_a_template_that_opens_an_answer_otherwise_is_refused_before_any_draft():
+    tokenizer = real_tokenizer("bytes")
+    check_template(tokenizer)
+    thinking = copy.deepcopy(tokenizer)
+    thinking.chat_template = tokenizer.chat_template.replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}")
+    assert thinking.chat_template != tokenizer.chat_template
+    with pytest.raises(ConfigError, match=r"not render the prompt as a prefix .* expected a template"):
+        check_template(thinking)

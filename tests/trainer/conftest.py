@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.tiny import build_model
+from tests.trainer.tiny import build_adapter, build_model
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,3 +30,14 @@ def write_rows(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def policies(tiny, tmp_path_factory):
+    """An adapter for each name of a policy; the base has none."""
+    folder = tmp_path_factory.mktemp("policies")
+    return {
+        "base": None,
+        "initial": build_adapter(tiny, folder / "initial", seed=1),
+        "previous": build_adapter(tiny, folder / "previous", seed=2),
+    }

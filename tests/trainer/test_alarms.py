@@ -46,9 +46,9 @@ HUNDRED = [LN2 - 0.005 * index for index in range(100)]
         (log(HUNDRED, accuracies=[0.5] * 8 + [1.0] * 2 + [0.9] * 90), ["perfect_early"]),
         (log(HUNDRED, accuracies=[0.5] * 9 + [1.0] * 91), []),
         (log(HUNDRED, accuracies=[0.5, 1.0] * 4 + [0.9] * 92), []),
-        # A short log has no tenth to speak of; its second and third steps stand for it.
-        (log(FALLING[:10], accuracies=[0.5, 1.0, 1.0] + [0.9] * 7), ["perfect_early"]),
-        (log(FALLING[:10], accuracies=[0.5, 0.9] + [1.0] * 8), []),
+        # A short log has no tenth to speak of: with 29 steps it ends at the second.
+        (log(FALLING[:29], accuracies=[0.5] + [1.0] * 28), []),
+        (log(FALLING[:30], accuracies=[0.5] + [1.0] * 29), ["perfect_early"]),
         # 0.2 of reward at beta 0.1 is 2 nats.
         (log(FALLING, chosen=[-0.2 * index / 39 for index in range(40)]), ["chosen_falls"]),
         (log(FALLING, chosen=[-0.05 * index / 39 for index in range(40)]), []),

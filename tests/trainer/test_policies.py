@@ -8,7 +8,7 @@ import pytest
 
 from records.digest import adapter_digest
 from tests.trainer.oracle import answer_logps, dpo_loss, load_policy
-from tests.trainer.tiny import build_adapter, row, rows_preferring
+from tests.trainer.tiny import row, rows_preferring
 from tests.trainer.training import FAST, train, write_pairs
 from trainer.config import TrainConfig
 from trainer.data import load_pairs
@@ -17,16 +17,6 @@ from trainer.model import load_tokenizer
 pytestmark = pytest.mark.model
 
 LN2 = math.log(2)
-
-
-@pytest.fixture(scope="module")
-def policies(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policies")
-    return {
-        "base": None,
-        "initial": build_adapter(tiny, folder / "initial", seed=1),
-        "previous": build_adapter(tiny, folder / "previous", seed=2),
-    }
 
 
 @pytest.mark.parametrize("reference", ["base", "initial", "previous"])

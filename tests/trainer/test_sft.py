@@ -155,13 +155,15 @@ def test_a_micro_batch_changes_memory_and_not_the_result(tiny, tmp_path) -> None
 
 def test_rows_too_long_are_counted_and_never_cut(tiny, tmp_path) -> None:
     tokenizer = build_tokenizer()
-    long, short = row("say", "z" * 300), row("say", "z")
-    encoded, n_too_long = encode_rows(tokenizer, [long, short], 64)
-    assert (len(encoded), n_too_long) == (1, 1) and tokenizer.decode(in_loss(encoded[0])) == "z</s>"
+    long, short = row("say", "z" * 300).model_copy(update={"id": "long"}), row("say", "z")
+    encoded, too_long = encode_rows(tokenizer, [long, short], 64)
+    assert (len(encoded), too_long) == (1, ["long"]) and tokenizer.decode(in_loss(encoded[0])) == "z</s>"
     job = SftJob(model=str(tiny), output=tmp_path / "none", config=LORA)
     with pytest.raises(DataError, match="1 rows are longer than 256 tokens"):
         train_sft(job, [long])
     assert not job.output.exists()
+    figures = train_sft(job.model_copy(update={"left_out": tmp_path / "left.json"}), [long, *[short] * 4])
+    assert figures["too_long"] == 1 and json.loads((tmp_path / "left.json").read_text()) == {"too_long": ["long"]}
 
 
 def test_what_is_there_is_not_overwritten(tiny, tmp_path) -> None:
