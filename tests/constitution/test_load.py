@@ -223,8 +223,15 @@ def test_describe_names_everything(tmp_path: Path) -> None:
     assert loaded.digest in text and "care 3" in text and "1 of" in text
     for principle in loaded.principles:
         assert sum(line.startswith(f"{principle.id} ") for line in text.splitlines()) == 1
-    odd = load_constitution(write(tmp_path, 'name: c\nprinciples: [{id: a, text: "A.\\nb  1\\e[2J"}]\n'))
-    assert "\x1b" not in describe(odd) and describe(odd).splitlines()[-1].startswith("a ")
+    hostile = 'name: "c\\e[2J"\ndescription: "d\\e]0;x\\a"\nprinciples: [{id: a, text: "A.\\nb  1\\e[2J"}]\n'
+    odd = load_constitution(write(tmp_path, hostile))
+    assert not {"\x1b", "\a"} & set(describe(odd)) and describe(odd).splitlines()[-1].startswith("a ")
+
+
+def test_what_a_file_says_moves_no_cursor_when_its_problems_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_constitution(write(tmp_path, 'name: c\nprinciples: [{id: "a\\e[2J", text: A, weight: "\\e[2J"}]\n'))
+    assert "\x1b" not in str(caught.value) and r"\x1b[2J" in str(caught.value)
 
 
 def test_loading_is_quick_and_imports_no_model_library() -> None:

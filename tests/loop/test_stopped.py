@@ -15,6 +15,7 @@ import pytest
 from records.atomic import CRASH_POINTS
 from records.store import shards
 from tests.loop.scripted_run import CHAINS, constitute, rows, start, write_world
+from tests.tracked import ROOT
 
 GENERATE = ("generate", "run.yaml")
 SMALL_SHARDS = {"SCRIPTED_SHARD": "10"}
@@ -88,6 +89,25 @@ def test_a_request_to_stop_finishes_writing_and_says_how_to_go_on(world: Path, w
     for shard in round_0(world).rglob("part-*.jsonl"):
         assert shard.read_bytes().endswith(b"\n")
     assert_completes(world, ids(world))
+
+
+@pytest.mark.model
+def test_a_training_asked_to_stop_says_how_to_go_on_and_begins_anew(world: Path) -> None:
+    model, train = f"model={ROOT / 'demo' / 'model'}", ("train", "run.yaml")
+    fast = ("train.learning_rate=1e-3", "train.pairs_per_step=4")
+    made = constitute(*GENERATE, model, "engine.context=1024", cwd=world)
+    assert made.returncode == 0, made.stderr
+    process = start(*train, model, "engine.context=1024", *fast, "train.epochs=1000", cwd=world)
+    log = round_0(world) / "training.jsonl"
+    until(lambda: log.exists() and len(log.read_bytes().splitlines()) > 2, process)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "run the same command again to go on" in told and "Traceback" not in told
+    assert not (round_0(world) / "adapter").exists() and not (round_0(world) / "train.done.json").exists()
+    done = constitute(*train, model, "engine.context=1024", *fast, "train.epochs=1", cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert (round_0(world) / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_killed_with_its_stage_it_loses_nothing(world: Path) -> None:

@@ -109,6 +109,10 @@ def test_damage_elsewhere_is_named(tmp_path):
     (tmp_path / "part-00000.jsonl").write_text('{"id": "a"}\nnot json\n{"id": "b"}\n')
     with pytest.raises(DataError, match=r"part-00000.jsonl: line 2 is not a row"):
         RowStore(tmp_path)
+    for line in ('{"no": "id"}', "[]", '{"id": 3}'):
+        (tmp_path / "part-00000.jsonl").write_text(f'{{"id": "a"}}\n{line}\n')
+        with pytest.raises(DataError, match="row 2 has no id"):
+            RowStore(tmp_path)
 
 
 FULL_DISK = """

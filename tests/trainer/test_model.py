@@ -39,6 +39,14 @@ def test_pickled_weights_are_not_read(tmp_path):
         load_model(str(folder), device="cpu", dtype="float32")
 
 
+@pytest.mark.parametrize("text", ["{}", "[", '{"model": 3}'])
+def test_a_broken_tokeniser_is_a_config_error(tmp_path, text):
+    folder = build_model(tmp_path / "model")
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(ConfigError, match="its tokeniser cannot be loaded"):
+        load_tokenizer(str(folder))
+
+
 def test_a_broken_model_is_a_config_error(tmp_path):
     folder = build_model(tmp_path / "model")
     (folder / "config.json").write_text(json.dumps({"model_type": "no-such-architecture"}))
