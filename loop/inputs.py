@@ -18,6 +18,7 @@ from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError
 from records.rows import Prompt
+from records.splits import content_key
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
@@ -158,6 +159,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
         "seed": run.config.seed,
         "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
+        "pairs_from": [_content(path) for path in own_pairs(run, index)],
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
     }
@@ -167,6 +169,20 @@ def pair_folders(run: Run, index: int) -> list[Path]:
     """The folders of pairs that a round trains on."""
     first = 0 if run.config.train.uses_all_rounds and index != WARM_UP else index
     return [run.folder.round(number) / "pairs" for number in range(first, index + 1)]
+
+
+def own_pairs(run: Run, index: int) -> list[Path]:
+    """The person's own preference data that a round trains on too."""
+    return [Path(path) for path in run.config.train.pairs_from] if index != WARM_UP else []
+
+
+def held_out_keys(run: Run) -> frozenset[str]:
+    """What no training pair may be about, as `records.splits.content_key`: the prompts of validation and test."""
+    return frozenset(content_key(prompt.messages) for prompt in run.prompts.prompts if prompt.split != "train")
+
+
+def _content(path: Path) -> str:
+    return digest_folder(path) if path.is_dir() else digest_file(path) if path.exists() else ""
 
 
 def _shared(run: Run, index: int) -> dict[str, Any]:

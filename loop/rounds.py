@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from loop.folder import STAGES, WARM_UP, begin_stage
-from loop.inputs import Run, evaluate_inputs, generate_inputs, train_inputs
+from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, train_inputs
 from loop.orphans import PARENT
 from loop.provenance import write_provenance
 from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import ConfigError, StageError, StageFailed
+from trainer.preferences import read_preferences
 
 _INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
 INTERRUPTED = 130
@@ -28,8 +29,10 @@ def prepare(run: Run) -> None:
 
     Raises:
         StaleStageError: a stage was made, or begun, from other inputs; nothing was written.
+        DataError: own pairs (`train.pairs_from`) that cannot be trained on, all problems at once.
     """
     _refuse_stale(run)
+    read_preferences(own_pairs(run, 0))
     folder = run.folder
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
     copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -41,7 +44,7 @@ def _refuse_stale(run: Run) -> None:
     """Compare every stage that was begun with the inputs it would have now, before anything is overwritten."""
     for index in range(-1, run.config.rounds + 1):
         for stage in STAGES:
-            if any((run.folder.round(index) / f"{stage}.{state}.json").exists() for state in ("done", "started")):
+            if _begun(run, stage, index):
                 begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))
 
 
@@ -108,6 +111,8 @@ def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
 def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
     first = WARM_UP if run.config.train.warm_up != "none" else 0
     before = ("generate", index) if stage == "train" else ("train", index - 1)
+    if stage == "train" and index == 0 and run.config.train.pairs_from and not _begun(run, "generate", 0):
+        return
     if before[1] >= first and run.folder.done(*before) is None:
         name, number = before
         verb = f"`constitute {name} CONFIG --round {number}` first, or " if number != WARM_UP else ""
@@ -115,6 +120,10 @@ def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
             f"{run.folder.round(number)}: stage {name} is not done, and {stage} of round {index} goes on from it. "
             f"Run {verb}`constitute run CONFIG`, which does all in turn."
         )
+
+
+def _begun(run: Run, stage: str, index: int) -> bool:
+    return any((run.folder.round(index) / f"{stage}.{state}.json").exists() for state in ("done", "started"))
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:

@@ -7,9 +7,9 @@ import time
 from typing import IO, Any
 
 from loop.folder import WARM_UP, begin_stage, end_stage
-from loop.inputs import Run, pair_folders, train_inputs
+from loop.inputs import Run, held_out_keys, own_pairs, pair_folders, train_inputs
 from records.rows import Pair
-from records.store import read_rows
+from records.store import read_rows, shards
 
 
 def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
@@ -33,7 +33,7 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
 
     job = TrainJob(
         model=run.config.model,
-        pairs=tuple(pair_folders(run, index)),
+        pairs=(*(folder for folder in pair_folders(run, index) if shards(folder)), *own_pairs(run, index)),
         round_folder=run.folder.round(index),
         config=run.config.train,
         previous_adapter=run.policy_adapter(index),
@@ -43,6 +43,7 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         stream=stream,
         logs=run.folder.path / "logs",
         trust_remote_code=run.config.engine.trust_remote_code,
+        held_out=held_out_keys(run),
     )
     return train_dpo(job)
 

@@ -75,6 +75,10 @@ class TrainConfig(Settings):
     drafted this round."""
     pairs: Literal["this_round", "all_rounds"] | None = None
     """Which rounds' pairs are trained on. Left out: this round's with `start_from: previous`, all with `initial`."""
+    pairs_from: tuple[str, ...] = ()
+    """Preference data of your own, trained on in every round beside the pairs that the run makes: files or folders in
+    TRL's preference format. `constitute train` takes it alone, before anything is generated. Pairs on prompts that the
+    run holds out are left out, listed and counted."""
     warm_up: Literal["none", "sft"] = "none"
     """`sft` first trains the base on the revisions of a first pass (the supervised stage of Constitutional AI)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -13,6 +13,8 @@ from typing import Any
 
 from records.chat import encode_pair
 from records.errors import DataError
+from records.rows import Message
+from records.splits import content_key
 from trainer.preferences import Preference, raise_problems, read_preferences
 
 
@@ -40,15 +42,26 @@ class PairSet:
     too_long: tuple[str, ...] = ()
     same_tokens: tuple[str, ...] = ()
     """Pairs whose sides differ as text but not as tokens (white space that the template strips): nothing to learn."""
+    held_out: tuple[str, ...] = ()
+    """Pairs to train on whose prompt is held out for validation or test."""
+
+    @property
+    def left_out(self) -> dict[str, tuple[str, ...]]:
+        """The ids of what is left out, by reason; reasons without any do not stand in it."""
+        named = {"too_long": self.too_long, "same_tokens": self.same_tokens, "held_out": self.held_out}
+        return {reason: ids for reason, ids in named.items() if ids}
 
 
-def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int) -> PairSet:
+def load_pairs(
+    paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: frozenset[str] = frozenset()
+) -> PairSet:
     """Read, check and encode preference data.
 
     Args:
         paths: see trainer/preferences.py for what a path may be.
         tokenizer: the model's; with a chat template where the data is conversational.
         max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
+        held_out: `records.splits.content_key` of the prompts that may not be trained on; so are pairs on these.
 
     Raises:
         DataError: rows that cannot be used, all at once; or no training pair is left.
@@ -57,8 +70,11 @@ def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int) -> PairSe
     preferences = read_preferences(paths)
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
-    too_long, same_tokens = [], []
+    too_long, same_tokens, kept_back = [], [], []
     for preference in preferences:
+        if preference.split == "train" and _prompt_key(preference) in held_out:
+            kept_back.append(preference.id)
+            continue
         try:
             pair = encode_preference(preference, tokenizer)
         except ValueError as error:
@@ -75,9 +91,17 @@ def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int) -> PairSe
         raise DataError(
             f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(kept['validation'])} are "
             f"for validation only, {len(too_long)} are longer than {max_tokens} tokens, {len(same_tokens)} have sides "
-            "that are the same tokens. Raise train.max_tokens, or make more pairs."
+            f"that are the same tokens, {len(kept_back)} are on held-out prompts. Raise train.max_tokens, or make more "
+            "pairs."
         )
-    return PairSet(tuple(kept["train"]), tuple(kept["validation"]), tuple(too_long), tuple(same_tokens))
+    return PairSet(
+        tuple(kept["train"]), tuple(kept["validation"]), tuple(too_long), tuple(same_tokens), tuple(kept_back)
+    )
+
+
+def _prompt_key(preference: Preference) -> str:
+    prompt = preference.prompt
+    return content_key([Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt)
 
 
 def encode_preference(preference: Preference, tokenizer: Any) -> EncodedPair:

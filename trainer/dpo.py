@@ -40,7 +40,8 @@ class TrainJob:
 
     `previous_adapter` is the policy that drafted this round, `initial_adapter` the one that drafted round 0; None is
     the base itself. `round_folder` receives adapter/, training.jsonl, probe.json and, where pairs were left out,
-    left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round).
+    left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out`
+    names the prompts that may not be trained on, by `records.splits.content_key`.
     """
 
     model: str
@@ -54,6 +55,7 @@ class TrainJob:
     logs: Path | None = None
     stream: IO[str] | None = None
     trust_remote_code: bool = False
+    held_out: frozenset[str] = frozenset()
 
     def adapter_of(self, policy: str) -> Path | None:
         """The adapter of a policy by its name: base, initial or previous."""
@@ -113,7 +115,7 @@ def _read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
     tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
     context = context_of(job.model, trust_remote_code=job.trust_remote_code)
     most = min(job.config.max_tokens, context or job.config.max_tokens)
-    return tokenizer, load_pairs(job.pairs, tokenizer, most)
+    return tokenizer, load_pairs(job.pairs, tokenizer, most, job.held_out)
 
 
 def _begin_policy(job: TrainJob) -> tuple[Any, str]:
@@ -172,8 +174,8 @@ def _write_probe(job: TrainJob, sequences: list[dict[str, Any]], digest: str) ->
 
 def _write_left_out(job: TrainJob, pairs: PairSet) -> None:
     path = job.round_folder / "left_out.json"
-    if pairs.too_long or pairs.same_tokens:
-        write_json_atomic(path, {"too_long": pairs.too_long, "same_tokens": pairs.same_tokens})
+    if pairs.left_out:
+        write_json_atomic(path, pairs.left_out)
     else:
         path.unlink(missing_ok=True)
 
@@ -200,6 +202,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "validation_pairs": len(pairs.validation),
         "too_long": len(pairs.too_long),
         "same_tokens": len(pairs.same_tokens),
+        "held_out": len(pairs.held_out),
         "steps": len(log.steps),
         "first_loss": log.steps[0]["loss"],
         **{key: mean(last_tenth(log.steps), key) for key in FIGURES},

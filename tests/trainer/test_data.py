@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from records.errors import ConfigError, DataError
+from records.rows import Message
+from records.splits import content_key
 from tests.trainer.tiny import TEMPLATE, build_tokenizer, row
 from trainer.data import load_pairs
 
@@ -82,6 +84,21 @@ def test_sides_that_are_the_same_tokens_are_listed_and_left_out(write_rows):
     rows = [row("a", "b", "b ", id="same"), row("a", "b", "c", id="other")]
     pairs = load_pairs([write_rows(rows)], tokenizer, 100)
     assert ([pair.id for pair in pairs.train], pairs.same_tokens) == (["other"], ("same",))
+
+
+def test_pairs_on_held_out_prompts_are_listed_and_never_trained(tokenizer, write_rows):
+    rows = [
+        row("Why is the sky blue?", "b", "c", id="same"),
+        row("why was THE sky  blue", "b", "c", id="near"),
+        row("Why is the sea blue?", "b", "c", id="other"),
+        row("Why is the sky blue?", "b", "c", id="for evaluation", split="validation"),
+        {"prompt": "Why is the sky blue?", "chosen": "b", "rejected": "c", "id": "text"},
+    ]
+    held_out = frozenset({content_key([Message(role="user", content="Why is the sky blue?")])})
+    pairs = load_pairs([write_rows(rows)], tokenizer, 100, held_out)
+    assert [pair.id for pair in pairs.train] == ["other"]
+    assert [pair.id for pair in pairs.validation] == ["for evaluation"]
+    assert pairs.left_out == {"held_out": ("same", "near", "text")}
 
 
 def test_no_pair_to_train_on_says_where_they_went(tokenizer, write_rows):
