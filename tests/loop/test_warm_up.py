@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,16 @@ def test_a_warm_up_killed_as_its_adapter_is_there_is_done_again_and_its_policy_i
     assert (warm_up / "adapter" / "adapter_model.safetensors").exists()
     assert not (warm_up / "train.done.json").exists()
     pairs = list(read_rows(warm_up / "pairs"))
-    status, out, err = outcome_of(run_command("run", "small.yaml", cwd=cwd), 500)
-    assert status == 0, out + err
+    process = run_command("run", "small.yaml", cwd=cwd)
+    deadline = time.monotonic() + 500
+    while not (run / "round_00" / "train.done.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.terminate()  # the last evaluation has nothing to add here
+    status, out, err = outcome_of(process, 60)
+    assert status == 130, out + err
+    status, out, _ = outcome_of(run_command("report", "small", cwd=cwd), 60)
+    assert status == 0, out
 
     assert list(read_rows(warm_up / "pairs")) == pairs, "what was drafted before the kill is kept"
     trained = read(warm_up / "train.done.json")["outputs"]

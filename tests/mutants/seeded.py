@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "a row written twice on resume: nothing is known to be done",
         "records/store.py",
-        'self.ids: set[str] = _ids(folder)',
+        "self.ids: set[str] = _ids(folder)",
         "self.ids: set[str] = set()",
         ("tests/generator/test_generate.py", "tests/records/test_store.py"),
     ),
