@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from constitution.schema import Constitution, Principle
+from records.markdown import one_line
 
 _HEADINGS = ("id", "weight", "category", "applies when", "check", "examples", "principle")
 _WIDEST = {"applies when": 32, "principle": 80}
@@ -36,17 +37,12 @@ def _cells(principle: Principle) -> tuple[str, ...]:
     return (
         principle.id,
         f"{principle.weight:g}",
-        _one_line(principle.category),
-        _one_line(principle.applies_when or "always"),
+        one_line(principle.category),
+        one_line(principle.applies_when or "always"),
         "yes" if principle.check else "-",
         str(len(principle.examples)),
-        _one_line(principle.text),
+        one_line(principle.text),
     )
-
-
-def _one_line(text: str) -> str:
-    """White space runs and control characters as single spaces, so that a cell stays in its line."""
-    return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
