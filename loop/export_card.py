@@ -67,7 +67,7 @@ def card_text(source: Source, tally: Tally, written: Written) -> str:
         f"`{written.licence}`. To whom the outputs of these models may be given, and under what licence, follows from "
         "the models' own licences and from the prompts; that is for whoever publishes this to determine.",
         "## Limitations",
-        bullets(_limitations(source, tally)),
+        bullets(_limitations(tally)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -151,7 +151,7 @@ def _author_cells(author: Author) -> list[str]:
     return [escaped(author.model), adapter, f"{author.temperature:g}", f"{author.top_p:g}", str(author.max_tokens)]
 
 
-def _limitations(source: Source, tally: Tally) -> Iterator[str]:
+def _limitations(tally: Tally) -> Iterator[str]:
     yield "Every answer, chosen and rejected, was written by a language model; no person has read them all."
     yield (
         "The labels are a model's verdicts, before and after a rewrite, on the principles that were asked. A chosen "

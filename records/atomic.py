@@ -83,7 +83,7 @@ def built_aside(output: Path, files: Mapping[str, Path] | None = None) -> Iterat
         files: instead of the folder as a whole, files in it by name, with the place of each.
 
     Raises:
-        StageError: another process builds there.
+        StageError: another process builds there, or something took the place meanwhile.
     """
     aside = output.with_name(f".{output.name}.partial")
     aside.mkdir(parents=True, exist_ok=True)
@@ -93,6 +93,7 @@ def built_aside(output: Path, files: Mapping[str, Path] | None = None) -> Iterat
         _empty(aside)
         try:
             yield aside
+            _refuse_taken([output] if files is None else [*files.values()])
             for name, place in (files or {}).items():
                 os.replace(aside / name, place)
             if files is None:
@@ -115,6 +116,12 @@ def _hold(folder: int, path: Path) -> None:
         raise StageError(
             f"{path}: another process writes there; expected to be the only one. Wait for it, or name another output."
         )
+
+
+def _refuse_taken(places: list[Path]) -> None:
+    taken = [str(place) for place in places if os.path.lexists(place)]
+    if taken:
+        raise StageError(f"{', '.join(taken)}: something came there meanwhile; expected nothing. Name another output.")
 
 
 def _empty(folder: Path) -> None:

@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from loop.export import export
 from loop.export_wanted import Wanted
 from records.digest import digest_text
+from records.markdown import escaped
 from records.rows import Reject
 from tests.generator.toy import CONSTITUTION, outcome_of, provenance, script
 from tests.loop.run_folder import finished_run
@@ -120,7 +121,7 @@ def test_the_reports_headline_is_there_when_the_report_is(tmp_path: Path) -> Non
     report = write_report(finished_run(tmp_path))
     (run / "report.json").write_bytes((tmp_path / "toy-run" / "report.json").read_bytes())
     _, body = card_of(run, "nemo-rl")
-    assert f"The run that they come from: {headline(report)}".replace(":", "&#58;").partition("&#58;")[2] in body
+    assert f"The run that they come from: {escaped(headline(report))} (status complete)." in body
     assert "fell from" in body
 
 

@@ -47,16 +47,16 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     signal.signal(signal.SIGTERM, before)
 
 
-def files(folder: Path) -> set[str]:
+def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused(command: Command, *arguments: str) -> str:
-    before = files(Path.cwd())
+    before = files_of(Path.cwd())
     status, told = command(*arguments)
     assert status == 2, told
     assert "Traceback" not in told
-    assert files(Path.cwd()) == before
+    assert files_of(Path.cwd()) == before
     assert not list(Path.cwd().rglob("*.partial"))
     return told
 
@@ -64,7 +64,7 @@ def refused(command: Command, *arguments: str) -> str:
 def test_an_export_is_told_in_a_line(command: Command, tmp_path: Path) -> None:
     status, told = command("toy", "--to", "trl", "-o", "new/out", "--splits", "train")
     assert (status, told) == (0, "10 pairs as trl: new/out\n")
-    assert files(tmp_path / "new") == {"out/README.md", "out/train.jsonl"}
+    assert files_of(tmp_path / "new") == {"out/README.md", "out/train.jsonl"}
     status, told = command("outputs/toy/round_00/pairs", "--to", "nemo-rl", "-o", "p.jsonl", "--splits", "validation")
     assert (status, told) == (0, "5 pairs as nemo-rl: p.jsonl\n")
 
@@ -217,7 +217,7 @@ def test_what_a_killed_export_left_is_cleared_by_the_next(command: Command, tmp_
     assert not (tmp_path / "o").exists()
     (tmp_path / ".o.partial" / "old.jsonl").write_text("")
     assert command("toy", "--to", "trl", "-o", "o")[0] == 0
-    assert files(tmp_path / "o") == {"README.md", "train.jsonl", "validation.jsonl"}
+    assert files_of(tmp_path / "o") == {"README.md", "train.jsonl", "validation.jsonl"}
     assert not (tmp_path / ".o.partial").exists()
 
 
@@ -227,7 +227,18 @@ def test_two_exports_to_one_place_do_not_mix(tmp_path: Path) -> None:
         with pytest.raises(StageError, match="another process writes there"), built_aside(tmp_path / "o"):
             pass
         assert (folder / "one").exists()
-    assert files(tmp_path) == {"o/one"}
+    assert files_of(tmp_path) == {"o/one"}
+
+
+@pytest.mark.parametrize("files", [None, {"one": "o", "two": "two"}])
+def test_what_came_to_the_place_meanwhile_is_kept(tmp_path: Path, files: dict[str, str] | None) -> None:
+    places = files and {name: tmp_path / place for name, place in files.items()}
+    with pytest.raises(StageError, match="o: something came there"), built_aside(tmp_path / "o", places) as folder:
+        (folder / "one").write_text("new")
+        (folder / "two").write_text("new")
+        (tmp_path / "o").write_text("mine")
+    assert files_of(tmp_path) == {"o"}
+    assert (tmp_path / "o").read_text() == "mine"
 
 
 def test_a_folder_that_was_moved_to_its_place_while_waiting_is_left_alone(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,8 +65,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 @pytest.fixture
-def push(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def push(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """`constitute export toy --to trl -o out --push ID ARGUMENTS` in this process; status and all it printed."""
+    before = signal.getsignal(signal.SIGTERM)
 
     def run(id: str, *more: str, output: str = "out") -> tuple[int, str]:
         arguments = ["export", "toy", "--to", "trl", "-o", output, "--push", id, *more]
@@ -79,7 +82,8 @@ def push(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         assert "Traceback" not in out + err
         return status, out + err
 
-    return run
+    yield run
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_the_folder_goes_up_whole_and_private(hub: Hub, push: Any, tmp_path: Path) -> None:
