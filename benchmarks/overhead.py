@@ -31,7 +31,7 @@ BARS = {"ms_per_chain": 2.0, "rss_growth_mib": 100.0}
 
 
 class InstantEngine:
-    """Answers without a model; a mark among the tokens of a text says that it has two faults, another that it has one."""
+    """Answers without a model; a mark among the tokens of a text says two faults, another one."""
 
     model, sequences, deaths = "instant", 256, 0
 

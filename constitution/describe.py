@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from constitution.schema import Constitution, Principle
+from records.markdown import one_line
 
 _HEADINGS = ("id", "weight", "category", "applies when", "check", "examples", "principle")
 _WIDEST = {"applies when": 32, "principle": 80}
@@ -42,11 +43,6 @@ def _cells(principle: Principle) -> tuple[str, ...]:
         str(len(principle.examples)),
         one_line(principle.text),
     )
-
-
-def one_line(text: str) -> str:
-    """White space runs and control characters as single spaces: a cell stays in its line, a terminal does nothing."""
-    return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loop import data_verbs
+from loop.arguments import OUTPUTS, Outputs, run_path
 from records.errors import ConfigError, ConstituteError, StageFailed
 
 if TYPE_CHECKING:
@@ -27,9 +29,7 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(help="Run file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name of the run; the file's name when left out.")]
-Outputs = Annotated[Path, typer.Option("--outputs", help="Folder that holds the runs.")]
 Round = Annotated[int, typer.Option("--round", min=0, help="Which round; counts from 0.")]
-_OUTPUTS = Path("outputs")
 INTERRUPTED = 130
 # Typer carries its own click, whose usage errors are reached through the one that typer exports.
 _UsageError: Any = typer.BadParameter.__base__
@@ -40,7 +40,7 @@ def run(
     config: ConfigFile,
     overrides: Overrides = None,
     run: RunName = None,
-    outputs: Outputs = _OUTPUTS,
+    outputs: Outputs = OUTPUTS,
     redo: Annotated[str | None, typer.Option(help="STAGE@ROUND to do anew, with all after it.")] = None,
 ) -> None:
     """Do all rounds: draft, critique, revise, verify, train, evaluate. The same command again goes on."""
@@ -68,7 +68,7 @@ def _stage_verb(stage: str, words: str) -> None:
         config: ConfigFile,
         overrides: Overrides = None,
         run: RunName = None,
-        outputs: Outputs = _OUTPUTS,
+        outputs: Outputs = OUTPUTS,
         round: Round = 0,
     ) -> None:
         from loop.report import write_report
@@ -89,13 +89,13 @@ _stage_verb("evaluate", "Evaluate the policy that drafts one round, on the test 
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Name of a run, or its folder.")], outputs: Outputs = _OUTPUTS
+    run: Annotated[str, typer.Argument(help="Name of a run, or its folder.")], outputs: Outputs = OUTPUTS
 ) -> None:
     """Build the report of a run again from its folder."""
     from loop.folder import RunFolder
     from loop.report import write_report
 
-    folder = RunFolder(_run_path(run, outputs))
+    folder = RunFolder(run_path(run, outputs))
     if not (folder.path / "config.json").is_file():
         raise ConfigError(f"{folder.path}: no config.json; expected the folder of a run. Runs lie in {outputs}/.")
     _show(write_report(folder.path), folder)
@@ -153,6 +153,9 @@ def config(
         print(f"{name}: {' '.join((field.description or 'a section of its own; see --schema').split())}")
 
 
+app.command()(data_verbs.export)
+
+
 def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:
     """Read and check all inputs; nothing is written."""
     from loop.config import load_run_config
@@ -160,14 +163,7 @@ def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: P
     from loop.inputs import open_run
 
     settings = load_run_config(config, overrides or [])
-    return open_run(settings, RunFolder(_run_path(config.stem if run is None else run, outputs)))
-
-
-def _run_path(run: str, outputs: Path) -> Path:
-    """A run's folder: a name under `outputs`, or a path where it has a separator."""
-    if run in (".", "..", ""):
-        raise ConfigError(f"--run {run!r}: expected a name such as demo, or the path of a folder.")
-    return Path(run) if "/" in run else outputs / run
+    return open_run(settings, RunFolder(run_path(config.stem if run is None else run, outputs)))
 
 
 def _is_run_file(path: Path) -> bool:

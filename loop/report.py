@@ -32,20 +32,23 @@ def build_report(run_dir: Path) -> Report:
     Raises:
         DataError: a file of the run folder cannot be read.
     """
-    config = _read(run_dir / "config.json") or {}
+    config = read_object(run_dir / "config.json") or {}
     numbered = sorted((round_index(path), path) for path in run_dir.glob("round_[0-9]*") if path.is_dir())
     # A run may be cut short by a smaller `rounds`; what lies beyond its end stays on disk and is not of this run.
     end = config.get("rounds", len(numbered))
     folders = {i: path for i, path in numbered if i <= end}
     markers = {
-        i: {stage: _read(path / f"{stage}.done.json") if i < end or stage == "evaluate" else None for stage in STAGES}
+        i: {
+            stage: read_object(path / f"{stage}.done.json") if i < end or stage == "evaluate" else None
+            for stage in STAGES
+        }
         for i, path in folders.items()
     }
-    found = {i: _read(path / "evaluation.json") for i, path in folders.items()}
+    found = {i: read_object(path / "evaluation.json") for i, path in folders.items()}
     evaluations = {i: evaluation for i, evaluation in found.items() if evaluation is not None}
     rounds = [_entry(i, evaluation, markers[i], config) for i, evaluation in evaluations.items()]
     _add_changes(rounds, list(evaluations.values()))
-    warm_up = {stage: _read(run_dir / "warm_up" / f"{stage}.done.json") for stage in STAGES}
+    warm_up = {stage: read_object(run_dir / "warm_up" / f"{stage}.done.json") for stage in STAGES}
     stages = [warm_up, *markers.values()]
     finished = [marker for of_round in stages for marker in of_round.values() if marker]
     return {
@@ -71,7 +74,7 @@ def write_report(run_dir: Path) -> Report:
     return report
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where the file is not there."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

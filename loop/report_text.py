@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from loop.rounds_table import RATES, columns, headline, percent, round_rows, with_interval
+from records.markdown import bullets, table
 from records.store import shards
 
 _TRAINING = ("pairs", "loss", "rewards/accuracies", "rewards/margins", "first_loss", "eval_loss", "too_long", "seconds")
@@ -18,10 +19,10 @@ def report_text(report: dict[str, Any], run_dir: Path) -> str:
     config = _config(run_dir)
     parts = [f"# {report['run']}", f"**{headline(report)}.**", *_what_was_run(report, config)]
     if report["rounds"]:
-        parts += ["![The rates by round](rounds.png)", "## Rounds", _table(columns(report), round_rows(report))]
+        parts += ["![The rates by round](rounds.png)", "## Rounds", table(columns(report), round_rows(report))]
         parts += [_how_to_read(report), "## Principles", *_principles(report)]
     parts += [*_generation(report), *_training(report), *_sway(report)]
-    parts += ["## Alarms", _bullets(_alarm_text(alarm) for alarm in report["alarms"]) or "None."]
+    parts += ["## Alarms", bullets(_alarm_text(alarm) for alarm in report["alarms"]) or "None."]
     parts += ["## Where the rows are", _places(run_dir)]
     return "\n\n".join(parts) + "\n"
 
@@ -54,7 +55,7 @@ def _what_was_run(report: dict[str, Any], config: dict[str, Any]) -> list[str]:
     if report["rounds"]:
         figures = report["rounds"][-1]["evaluation"]
         lines.append(f"Each policy wrote {figures['drafts']} drafts on {figures['prompts']} test prompts.")
-    return [_bullets(lines)]
+    return [bullets(lines)]
 
 
 def _how_to_read(report: dict[str, Any]) -> str:
@@ -79,7 +80,7 @@ def _how_to_read(report: dict[str, Any]) -> str:
             low, high = (100 * bound for bound in change[f"{name}_change_ci"])
             points = 100 * change[f"{name}_change"]
             lines.append(f"Change from first to last, {words}: {points:+.1f} points ({low:+.1f} to {high:+.1f}).")
-    return _bullets(lines)
+    return bullets(lines)
 
 
 def _principles(report: dict[str, Any]) -> list[str]:
@@ -98,7 +99,7 @@ def _principles(report: dict[str, Any]) -> list[str]:
         "Violation rate by the critic, then by the exact check where the principle has one, over the drafts it applies "
         "to. Critic right: agreement with the check on the first policy's drafts."
     )
-    return [_table(header, rows), note]
+    return [table(header, rows), note]
 
 
 def _both_rates(figures: dict[str, Any]) -> str:
@@ -123,7 +124,7 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    return ["## Pairs", _table(header, rows), *_by_check(entries), *_beyond_drawn(entries)]
+    return ["## Pairs", table(header, rows), *_by_check(entries), *_beyond_drawn(entries)]
 
 
 def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -147,7 +148,7 @@ def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:
         for index, rate in rates
         if rate is not None
     ]
-    return [_bullets(lines)] if lines else []
+    return [bullets(lines)] if lines else []
 
 
 def _training(report: dict[str, Any]) -> list[str]:
@@ -162,7 +163,7 @@ def _training(report: dict[str, Any]) -> list[str]:
         named = [str(figures.get(name, "–")) for name in ("method", "start_from", "reference")]
         rows.append([str(entry["round"]), *named, *(_number(figures.get(key)) for key in keys)])
     note = "Means over the last tenth of the optimizer steps; log: `training.jsonl`."
-    return ["## Training", _table(header, rows), note, *_hand_offs(report)]
+    return ["## Training", table(header, rows), note, *_hand_offs(report)]
 
 
 def _hand_offs(report: dict[str, Any]) -> list[str]:
@@ -174,7 +175,7 @@ def _hand_offs(report: dict[str, Any]) -> list[str]:
         for index, proof in proofs
         if proof
     ]
-    return [_bullets(lines)] if lines else []
+    return [bullets(lines)] if lines else []
 
 
 def _sway(report: dict[str, Any]) -> list[str]:
@@ -193,7 +194,7 @@ def _sway(report: dict[str, Any]) -> list[str]:
     ]
     header = ["after", "drafts", "any order", *(order.replace("_", " ") for order in orders)]
     note = "Share of known violations that the critic no longer sees once an order to it is appended to the draft."
-    return ["## Orders to the critic", note, _table(header, rows)]
+    return ["## Orders to the critic", note, table(header, rows)]
 
 
 def _alarm_text(alarm: dict[str, Any]) -> str:
@@ -208,18 +209,8 @@ def _places(run_dir: Path) -> str:
         for folder in folders
     ]
     rest = "Pairs and rejects open with `datasets.load_dataset(folder)`. Every figure here: `report.json`."
-    return "\n\n".join(part for part in (_bullets(lines), rest) if part)
+    return "\n\n".join(part for part in (bullets(lines), rest) if part)
 
 
 def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    ruler = ["---", *("---:" for _ in header[1:])]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, ruler, *rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,60 @@ def write_text_atomic(path: Path, text: str) -> None:
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write JSON, indented, whole or not at all. NaN and infinities are refused, since JSON has none."""
     write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def built_aside(output: Path, files: Mapping[str, Path] | None = None) -> Iterator[Path]:
+    """A folder beside `output` to build in; it takes that place when the block ends well, and goes when it does not.
+
+    What a killed process left of an earlier attempt is cleared first.
+
+    Args:
+        output: where the folder goes; nothing is there.
+        files: instead of the folder as a whole, files in it by name, with the place of each.
+
+    Raises:
+        StageError: another process builds there, or something took the place meanwhile.
+    """
+    aside = output.with_name(f".{output.name}.partial")
+    aside.mkdir(parents=True, exist_ok=True)
+    held = os.open(aside, os.O_RDONLY)
+    try:
+        _hold(held, aside)
+        _empty(aside)
+        try:
+            yield aside
+            _refuse_taken([output] if files is None else [*files.values()])
+            for name, place in (files or {}).items():
+                os.replace(aside / name, place)
+            if files is None:
+                os.rename(aside, output)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def _hold(folder: int, path: Path) -> None:
+    """Lock an open folder for this process; the lock goes with the process, however it ends."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = path.exists() and os.path.samestat(os.fstat(folder), path.stat())
+    except OSError:
+        same = False
+    # Another process may have held it until now, and moved it to its place or taken it out.
+    if not same:
+        raise StageError(
+            f"{path}: another process writes there; expected to be the only one. Wait for it, or name another output."
+        )
+
+
+def _refuse_taken(places: list[Path]) -> None:
+    taken = [str(place) for place in places if os.path.lexists(place)]
+    if taken:
+        raise StageError(f"{', '.join(taken)}: something came there meanwhile; expected nothing. Name another output.")
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -33,28 +33,18 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message], *, add_generation_p
     Raises:
         ConfigError: the tokeniser has no chat template, or its template refuses the order of the roles.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(
-            f"{tokenizer.name_or_path}: the model has no chat template; expected an instruction-tuned model. "
-            "Choose one, or save a template with its tokeniser (tokenizer.chat_template)."
-        )
-    from jinja2 import TemplateError
-
     turns = [{"role": message.role, "content": _guarded(tokenizer, message.content)} for message in messages]
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
-        roles = ", ".join(message.role for message in messages)
-        raise ConfigError(
-            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({error}); "
-            "expected turns that it takes. Take such prompts out of the prompt file, or choose another model."
-        ) from error
-    return _encode(tokenizer, text)
+    return _encode(tokenizer, _rendered(tokenizer, turns, add_generation_prompt=add_generation_prompt))
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Token ids of plain text in which nothing is special, whatever it spells."""
     return _encode(tokenizer, _guarded(tokenizer, text))
+
+
+def holds_special(tokenizer: Any, text: str) -> bool:
+    """Whether the text spells a marker: a special or control token, or one that the chat template writes."""
+    return bool(_markers(tokenizer).search(text))
 
 
 def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[list[int], list[int]]:
@@ -88,16 +78,63 @@ def check_template(tokenizer: Any) -> None:
         ) from error
 
 
+def render_pair(template: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[str, str]:
+    """Prompt and answer of one side of a pair as the strings that the template writes; joined, they are its rendering.
+
+    The prompt ends with the header of an assistant turn, the answer with what closes one. Strings hold no separators,
+    so the caller looks whether a text spells a marker (`holds_special`).
+
+    Args:
+        template: a tokeniser with a chat template, or a template file (records/chat_template.py).
+        prompt: the turns before the answer.
+        answer: the assistant turn.
+
+    Raises:
+        ValueError: the prompt's rendering does not begin that of the whole conversation.
+        ConfigError: the template refuses the order of the roles.
+    """
+    turns = [message.model_dump() for message in (*prompt, *answer)]
+    head = _rendered(template, turns[: len(prompt)], add_generation_prompt=True)
+    whole = _rendered(template, turns, add_generation_prompt=False)
+    if not whole.startswith(head):
+        raise ValueError("the chat template does not render the prompt as a prefix of prompt and answer")
+    return head, whole[len(head) :]
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, as U+FFFD; any other text as it is."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    """What the chat template makes of the turns, as it stands; raises as `encode_chat` does."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"{tokenizer.name_or_path}: the model has no chat template; expected an instruction-tuned model. "
+            "Choose one, or save a template with its tokeniser (tokenizer.chat_template)."
+        )
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise ConfigError(
+            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({error}); "
+            "expected turns that it takes. Take such prompts out of the prompt file, or choose another model."
+        ) from error
+
+
 def _guarded(tokenizer: Any, text: str) -> str:
     """The text with a separator after the first character of every marker in it.
 
     Lone surrogates, which no tokeniser can hold, become U+FFFD; the rows on disk keep them.
     """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", text)
+    return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", encodable(text))
 
 
 def _markers(tokenizer: Any) -> re.Pattern[str]:

@@ -91,7 +91,7 @@ class RowStore:
         """
         id = row.id  # type: ignore[attr-defined]
         assert id not in self.ids, f"row {id} is already in {self.folder}"
-        line = _row_line(row)
+        line = row_line(row)
         crash_point("row-before")
         try:
             self._write(line)
@@ -153,7 +153,7 @@ class RowStore:
         )
 
 
-def _row_line(row: BaseModel) -> bytes:
+def row_line(row: BaseModel) -> bytes:
     """The row as one line of JSON in UTF-8; a lone surrogate, which UTF-8 cannot hold, as its JSON escape."""
     try:
         return row.model_dump_json().encode() + b"\n"

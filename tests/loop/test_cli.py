@@ -162,7 +162,7 @@ def test_an_import_writes_over_nothing(command: Command, tmp_path: Path) -> None
 def test_help_names_every_verb(command: Command) -> None:
     status, told = command("--help")
     assert status == 0
-    for verb in ("run", "generate", "train", "evaluate", "check", "report", "import-constitution", "config"):
+    for verb in ("run", "generate", "train", "evaluate", "check", "report", "import-constitution", "config", "export"):
         assert f"  {verb} " in told
 
 

@@ -22,6 +22,20 @@ SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
 MUTANTS = (
     Mutant(
+        "chosen ranks last in an export for NeMo-RL",
+        "records/layouts.py",
+        "enumerate((pair.chosen, pair.rejected))",
+        "enumerate((pair.rejected, pair.chosen))",
+        ("tests/loop/test_export.py::test_nemo_rl_ranks_chosen_0",),
+    ),
+    Mutant(
+        "the chosen text always stands as a in AnnotatedPairs",
+        "records/annotated_pairs.py",
+        "int(digest_text(id)[:8], 16) % 2 == 0",
+        "True",
+        ("tests/records/test_annotated_pairs.py::test_the_chosen_side_is_drawn_from_the_pairs_id_alone",),
+    ),
+    Mutant(
         "chosen and rejected swapped in the row",
         "generator/story.py",
         'chosen=(Message(role="assistant", content=self.text),),\n'

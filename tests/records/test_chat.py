@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from records.chat import check_template, encode_chat, encode_pair, encode_text
+from records.chat import check_template, encode_chat, encode_pair, encode_text, holds_special
 from records.errors import ConfigError
 from records.rows import Message
 from tests.scripted import byte_tokenizer
@@ -125,6 +125,7 @@ def test_a_harmless_text_is_encoded_as_the_template_says(name, text):
     )
     ids = encode_chat(tokenizer, turns, add_generation_prompt=True)
     assert ids == tokenizer.encode(plain, add_special_tokens=False)
+    assert not holds_special(tokenizer, text)
 
 
 @pytest.mark.parametrize("name", ["bytes", *REAL])

@@ -1,0 +1,55 @@
+"""The verbs about data rather than rounds; loop/cli.py registers them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loop.arguments import OUTPUTS, Outputs, run_path
+from records.errors import ConfigError
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Name of a run, its folder, or a folder of pairs (a path).")],
+    to: Annotated[str, typer.Option("--to", help="trl, trl-standard, nemo-rl, open-cai or annotated-pairs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder, or new .jsonl or .json file.")],
+    rounds: Annotated[str | None, typer.Option(help="Such as 0,1; all when left out.")] = None,
+    splits: Annotated[str, typer.Option(help="train, validation, or both.")] = "train,validation",
+    include_rejects: Annotated[bool, typer.Option("--include-rejects", help="Rejects too, as a second table.")] = False,
+    template: Annotated[str | None, typer.Option(help="For trl-standard: a Jinja file or a model's folder.")] = None,
+    constitution: Annotated[str | None, typer.Option(help="Of a folder of pairs; a run has its own.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence named in the card.")] = "other",
+    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Upload it; the token is HF_TOKEN.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Upload where everybody can read.")] = False,
+    outputs: Outputs = OUTPUTS,
+) -> None:
+    """Write the pairs of a run for another trainer or tool, with a dataset card."""
+    from loop.export import export as write_export
+    from loop.export_source import parse_rounds
+    from loop.export_wanted import Wanted
+    from loop.push import open_push, upload
+
+    wanted = Wanted(
+        source=run_path(run, outputs),
+        to=to,
+        output=output,
+        rounds=None if rounds is None else parse_rounds(rounds),
+        splits=tuple(dict.fromkeys(name.strip() for name in splits.split(",") if name.strip())),
+        include_rejects=include_rejects,
+        template=template,
+        constitution=constitution,
+        licence=licence,
+    )
+    if push and wanted.is_file:
+        raise ConfigError(f"--push {push}: uploads a folder with its card; expected -o FOLDER, not {output}.")
+    if public and not push:
+        raise ConfigError("--public: says how --push uploads; expected --push OWNER/NAME with it.")
+    opened = open_push(push, private=not public) if push else None
+    tally = write_export(wanted)
+    print(f"{tally.pairs.total()} pairs as {to}: {output}")
+    for (_, _, reason), count in sorted(tally.left_out.items()):
+        print(f"left out, {reason}: {count}")
+    if opened:
+        print(f"uploaded: {upload(opened, output)}")
