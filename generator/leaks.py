@@ -61,14 +61,22 @@ def find_leak(
     talk = [words for match in _ABOUT_REWRITING.finditer(final) if (words := normalise(match[0])) not in drafted]
     if talk and not _ASKS_FOR_REWRITING.search(asked):
         return f"talks about the rewriting: {talk[0][:80]!r}"
-    known = _runs(asked) | _runs(draft)
-    for critique, judged in (*((text, draft) for text in critiques), *rechecks):
-        quoted = (_runs(critique) & _runs(final)) - known - _runs(judged)
-        if quoted:
-            return f"quotes the critique: {min(quoted)!r}"
+    final_words, known = _words(final), (_words(asked), _words(draft))
+    for critique, judged in (*((text, "") for text in critiques), *rechecks):
+        quoted = [run for run in _runs(critique) if run in final_words]
+        seen = (*known, _words(judged)) if quoted else ()
+        told = [run for run in quoted if not any(run in words for words in seen)]
+        if told:
+            return f"quotes the critique: {min(told).strip()!r}"
     return None
 
 
-def _runs(text: str) -> set[str]:
+def _words(text: str) -> str:
+    """The text's words with a space before and after each, so that a run of words is found as a part of it."""
     words = re.findall(r"\w+", normalise(text))
-    return {" ".join(words[start : start + QUOTED_WORDS]) for start in range(len(words) - QUOTED_WORDS + 1)}
+    return f" {' '.join(words)} "
+
+
+def _runs(text: str) -> set[str]:
+    words = _words(text).split()
+    return {f" {' '.join(words[start : start + QUOTED_WORDS])} " for start in range(len(words) - QUOTED_WORDS + 1)}

@@ -153,7 +153,7 @@ def _markers(tokenizer: Any) -> re.Pattern[str]:
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
     if _SEPARATOR not in text:
-        return tokenizer.encode(text, add_special_tokens=False)
+        return _plainly_encoded(tokenizer, text)
     separating = getattr(tokenizer, "_constitute_separating", None)
     if separating is None:
         from tokenizers import AddedToken
@@ -163,3 +163,13 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
         tokenizer._constitute_separating = separating
     separator = separating.convert_tokens_to_ids(_SEPARATOR)
     return [id for id in separating.encode(text, add_special_tokens=False) if id != separator]
+
+
+def _plainly_encoded(tokenizer: Any, text: str) -> list[int]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.truncation is not None or backend.padding is not None:
+        return tokenizer.encode(text, add_special_tokens=False)
+    # What transformers adds around this call takes as long as the call itself on short texts. It also sets this switch
+    # before each call, so whoever called last has left it somewhere.
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return backend.encode(text, add_special_tokens=False).ids
