@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HUB = "hub:"
 
 
-def import_pairs(
+def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
     source: Annotated[str, typer.Argument(help="File, folder, hub:OWNER/NAME, or a DuckDB file with --query.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     preset: Annotated[str | None, typer.Option(help="Public layout of the rows, for example hh-rlhf.")] = None,
