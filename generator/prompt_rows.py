@@ -34,6 +34,7 @@ _EITHER = "expected either `prompt` or `messages`, one of the two (or `turns`, o
 _NAME_THEM = "name them in the run file: {path: ..., columns: {prompt: question}} or preset:"
 _FIELDS_OF_A_ROW = ("group", "benign", "check")
 Row = dict[str, Any]
+Turns = tuple[Message, ...]
 
 
 class PromptRow(Strict):
@@ -64,8 +65,8 @@ class PromptRow(Strict):
         return self.turns[1:] if self.turns else ()
 
 
-def prompt_rows(source: PromptSource, problems: list[Problem]) -> Iterator[PromptRow]:
-    """The prompts of a source, in its order; rows that are none go to `problems`.
+def prompt_rows(source: PromptSource, problems: list[Problem]) -> Iterator[tuple[PromptRow, Turns]]:
+    """The prompts of a source with their turns, in its order; rows that are none go to `problems`.
 
     Raises:
         DataError: the source as a whole cannot be read.
@@ -77,11 +78,13 @@ def prompt_rows(source: PromptSource, problems: list[Problem]) -> Iterator[Promp
             problems.append(Problem(found.where, str(problem)))
             continue
         for index, one in enumerate(fields, 1):
+            faults: list[str] = []
+            read = _read(one, faults)
+            if read is not None:
+                yield read
+                continue
             where = found.where if len(fields) == 1 else f"{found.where}, prompt {index}"
-            faults, row = _validated(one)
             problems += [Problem(where, fault) for fault in faults]
-            if row is not None:
-                yield row
 
 
 def _fields(found: Found, source: PromptSource) -> list[Row]:
@@ -121,22 +124,23 @@ def _filled_in(row: Row, source: PromptSource) -> list[Row]:
     return filled
 
 
-def _validated(fields: Row) -> tuple[list[str], PromptRow | None]:
+def _read(fields: Row, faults: list[str]) -> tuple[PromptRow, Turns] | None:
     try:
         row = PromptRow.model_validate(fields)
+        turns = row.conversation()
     except ValidationError as error:
-        return [_fault_text(fault) for fault in error.errors(include_url=False)], None
-    try:
-        faults = _faults(row)
+        faults += [_fault_text(fault) for fault in error.errors(include_url=False)]
+        return None
     except RowProblem as problem:
-        faults = [str(problem)]
-    return faults, None if faults else row
+        faults.append(str(problem))
+        return None
+    faults += _faults(row, turns)
+    return None if faults else (row, turns)
 
 
-def _faults(row: PromptRow) -> list[str]:
-    if sum(held is not None for held in (row.prompt, row.messages, row.turns, row.transcript)) != 1:
+def _faults(row: PromptRow, turns: Turns) -> list[str]:
+    if (row.prompt, row.messages, row.turns, row.transcript).count(None) != 3:
         return [_EITHER]
-    turns = row.conversation()
     if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
         return ["the conversation must end with a user turn that is not empty"]
     roles = [turn.role for turn in turns]

@@ -13,7 +13,7 @@ from generator.mixture import mix
 from generator.prompt_rows import PromptRow, prompt_rows
 from generator.source_config import PromptSource, as_source
 from records.errors import DataError, Problem
-from records.rows import Prompt
+from records.rows import Message, Prompt
 from records.splits import SplitShares, content_key, prompt_id, split_of
 
 _MOST_PROBLEMS = 20
@@ -111,8 +111,8 @@ def _read_source(
     prompts: list[Prompt] = []
     faults: list[Problem] = []
     try:
-        for row in prompt_rows(source, faults):
-            prompt = _prompt(row, source, shares)
+        for row, turns in prompt_rows(source, faults):
+            prompt = _prompt(row, turns, source, shares)
             count.prompts += 1
             if prompt.id in seen:
                 count.duplicates += 1
@@ -131,8 +131,7 @@ def _read_source(
     return prompts
 
 
-def _prompt(row: PromptRow, source: PromptSource, shares: SplitShares) -> Prompt:
-    turns = row.conversation()
+def _prompt(row: PromptRow, turns: tuple[Message, ...], source: PromptSource, shares: SplitShares) -> Prompt:
     return Prompt(
         id=prompt_id(turns),
         messages=turns,

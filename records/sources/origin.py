@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from records.sources.presets import preset_named
 from records.strict import Settings
 
 
@@ -44,6 +43,9 @@ class Origin(Settings):
         if self.split and self.hub is None and self.path is None:
             raise ValueError("found split; expected it beside hub, or beside the path of a saved data set")
         if self.preset is not None:
+            # Here and not above: most run files name none.
+            from records.sources.presets import preset_named
+
             preset_named(self.preset)
         return self
 

@@ -7,17 +7,14 @@ A row that cannot be read is `Unreadable` with its number, so that every other r
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from records.errors import DataError
 from records.sources.origin import Origin
-from records.sources.sql import query_rows
 from records.store import read_rows, shards
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -32,8 +29,7 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """One row as it stands in its source. `number` counts from 1: the line, where `unit` is line."""
 
     source: str
@@ -54,6 +50,8 @@ def read_origin(origin: Origin) -> Iterator[Found]:
         DataError: the source is not there, or is not what its name says; single bad rows are `Unreadable`.
     """
     if origin.sql is not None:
+        from records.sources.sql import query_rows
+
         rows = query_rows(origin.sql.connect, origin.sql.query)
     elif origin.hub is not None:
         rows = _hub_rows(origin)
@@ -108,7 +106,11 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[tuple[int, A
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
+    if path.suffix != ".gz":
+        return open(path, "rb")
+    import gzip
+
+    return gzip.open(path, "rb")  # type: ignore[return-value]
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -146,6 +148,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    import csv
+
     # The csv module refuses cells beyond 128 KiB unless told otherwise, for the whole process at once.
     csv.field_size_limit(_LONGEST_CELL)
     with _opened(path) as file:

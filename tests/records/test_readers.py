@@ -143,6 +143,24 @@ def test_a_query_only_reads_and_reaches_nothing_else(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["beside.csv", "some.duckdb"]
 
 
+def test_a_database_that_another_program_left_unfinished_is_not_touched(tmp_path: Path) -> None:
+    """Opened for writing, DuckDB would fold the log of the last writer into the file."""
+    import duckdb
+
+    writer = duckdb.connect(str(tmp_path / "live.duckdb"))
+    writer.execute("create table asked as select 'a' as prompt")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["live.duckdb", "live.duckdb.wal"]
+    left = tmp_path / "left"
+    left.mkdir()
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    for name, content in before.items():
+        (left / name).write_bytes(content)
+    writer.close()
+    assert rows(sql={"connect": str(left / "live.duckdb"), "query": "select * from asked"}) == [{"prompt": "a"}]
+    assert {path.name: path.read_bytes() for path in left.iterdir()} == before
+
+
 def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.duckdb").write_text("no database at all, but some text that is long enough to be read")
     for name, words in (("nosuch.duckdb", "no such database file"), ("text.duckdb", "the database refuses it")):
