@@ -13,6 +13,7 @@ from generator.sources import load_prompts
 from records.errors import DataError
 from records.rows import Prompt
 from records.splits import SplitShares, split_of
+from tests.generator.toy import outcome_of, script
 from tests.tracked import ROOT
 
 DATA = ROOT / "tests" / "data" / "sources"
@@ -69,6 +70,8 @@ def test_no_turn_of_a_question_without_answers_is_lost() -> None:
     first, second = load(path=str(DATA / "mt_bench.jsonl"), preset="mt_bench")
     assert (len(first.messages), first.later_turns) == (1, ("Now as a rhyme.", "Shorter: one line."))
     assert second.later_turns == ("And plus 4?",)
+    outcome = outcome_of(script(), first)
+    assert (outcome.prompt, outcome.later_turns) == (first.messages, first.later_turns)
 
 
 def test_columns_of_a_table_name_theirs() -> None:
