@@ -7,9 +7,10 @@ the same marks inside it, so the text cannot close its own slot; `transcript` do
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -65,10 +66,38 @@ def template_problems(kind: str, source: str) -> list[str]:
         kind: a key of `VARIABLES`.
         source: the Jinja2 text.
     """
+    return _guarded(source, lambda: _problems(kind, source))
+
+
+def prompt_template_problems(source: str) -> list[str]:
+    """What is wrong with a template of prompts, under the same rules; any value may stand bare in it.
+
+    Args:
+        source: the Jinja2 text.
+    """
+    return _guarded(source, lambda: list(dict.fromkeys(structure_problems(_ENVIRONMENT.parse(source), slots={}))))
+
+
+def prompt_template_values(source: str) -> set[str]:
+    """The values that a template without problems names."""
+    return {name.name for name in _ENVIRONMENT.parse(source).find_all(nodes.Name)}
+
+
+def render_prompt(source: str, values: Mapping[str, Any]) -> str:
+    """A template's prompt; the values are never rendered themselves.
+
+    Raises:
+        UndefinedError: a value is missing that the template uses.
+    """
+    # As one argument: a column may be called self.
+    return _compiled(source).render(dict(values))
+
+
+def _guarded(source: str, look: Callable[[], list[str]]) -> list[str]:
     if len(source) > MAX_CHARACTERS:
         return [f"is {len(source)} characters long; expected at most {MAX_CHARACTERS}"]
     try:
-        return _problems(kind, source)
+        return look()
     except TemplateSyntaxError as error:
         return [f"is malformed at line {error.lineno} of the template: {error.message}"]
     except (RecursionError, MemoryError, SyntaxError):

@@ -1,44 +1,50 @@
-"""Prompts from files: JSON lines with `prompt` (a text) or `messages` (a conversation that ends with a user turn).
+"""The prompts of a run: every source read whole before anything runs, split, and mixed by weight.
 
-Optional columns: `group` (prompts of one template or document stay on one side of the split), `benign` (true or false),
-`check` (an exact check of whether a text does what the prompt wants). A file is read whole before anything runs, and
-every problem in it is reported at once.
+Every problem of every source is reported at once. Which split a prompt is in follows from its own text or group alone
+(records/splits.py), whatever source it comes from and however sources are weighted.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from constitution.checks import check_problems
-from constitution.schema import Check
+from generator.mixture import mix
+from generator.prompt_rows import PromptRow, prompt_rows
+from generator.source_config import PromptSource, as_source
 from records.errors import DataError, Problem
 from records.rows import Message, Prompt
 from records.splits import SplitShares, content_key, prompt_id, split_of
-from records.strict import Strict
 
 _MOST_PROBLEMS = 20
-_EITHER = "expected either `prompt` or `messages`, one of the two"
 
 
-class PromptRow(Strict):
-    """One line of a prompt file."""
+@dataclass
+class SourceCount:
+    """What became of one source's rows."""
 
-    prompt: str | None = None
-    messages: tuple[Message, ...] | None = None
-    group: str | None = None
-    benign: bool | None = None
-    check: Check | None = None
+    name: str
+    prompts: int = 0
+    """Rows that are prompts, duplicates among them."""
+    duplicates: int = 0
+    """Rows whose messages stood earlier, here or in a source before; left out."""
+    near_duplicates: int = 0
+    """Train prompts that ask the same as a held-out prompt in other function words; left out."""
+    taken: int = 0
+    """Prompts of the run; where sources have weights, what the mixture takes."""
+    bad_rows: int = 0
+    """Rows that are no prompts, where the source says to skip them."""
 
-    def turns(self) -> tuple[Message, ...]:
-        """The conversation, whichever column held it."""
-        return self.messages or (Message(role="user", content=self.prompt or ""),)
+    def line(self) -> str:
+        """The counts in words."""
+        left_out = {
+            "duplicates": self.duplicates,
+            "near-duplicates of held-out": self.near_duplicates,
+            "not taken by weight": self.prompts - self.duplicates - self.near_duplicates - self.taken,
+            "bad rows skipped": self.bad_rows,
+        }
+        words = "".join(f", {count} {what}" for what, count in left_out.items() if count)
+        return f"{self.name}: {self.taken} taken of {self.prompts} prompts{words}"
 
 
 @dataclass
@@ -46,107 +52,102 @@ class PromptSet:
     """The prompts of a run by split, each id once, and what was left out on the way."""
 
     prompts: list[Prompt] = field(default_factory=list)
-    duplicates: int = 0
-    """Rows whose messages stood earlier; left out."""
-    near_duplicates: int = 0
-    """Train prompts that ask the same as a held-out prompt in other function words; left out."""
+    sources: list[SourceCount] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose messages stood earlier; left out."""
+        return sum(source.duplicates for source in self.sources)
+
+    @property
+    def near_duplicates(self) -> int:
+        """Train prompts that ask the same as a held-out prompt in other function words; left out."""
+        return sum(source.near_duplicates for source in self.sources)
 
     def of(self, split: str) -> list[Prompt]:
         """The prompts of one split, in file order."""
         return [prompt for prompt in self.prompts if prompt.split == split]
 
 
-def load_prompts(paths: Sequence[str], shares: SplitShares) -> PromptSet:
-    """Read prompt files, split them, and take out what would leak held-out prompts into training.
+def load_prompts(sources: Sequence[str | PromptSource], shares: SplitShares, *, seed: int = 0) -> PromptSet:
+    """Read the sources, split their prompts, take out what would leak held-out ones into training, and mix.
+
+    Args:
+        sources: paths of prompt files, or more about them.
+        shares: of the held-out splits.
+        seed: which prompts a weighted mixture takes.
 
     Raises:
-        DataError: a file is missing, empty or holds rows that are no prompts; lists all of them by line.
+        DataError: a source is missing, empty or holds rows that are no prompts; lists all of them by line.
     """
-    problems: list[Problem] = []
-    found = PromptSet()
+    entries = [as_source(entry) for entry in sources]
+    problems: list[Problem] = _weight_problems(entries)
     seen: set[str] = set()
-    for path in paths:
-        for row in _read_file(Path(path), problems):
-            turns = row.turns()
-            id = prompt_id(turns)
-            if id in seen:
-                found.duplicates += 1
-                continue
-            seen.add(id)
-            check = row.check.model_dump(exclude_defaults=True) if row.check else None
-            split = split_of(turns, row.group, shares)
-            found.prompts.append(
-                Prompt(id=id, messages=turns, split=split, group=row.group, benign=row.benign, check=check, source=path)
-            )
+    counts = [SourceCount(source.name) for source in entries]
+    read = [_read_source(source, count, shares, seen, problems) for source, count in zip(entries, counts, strict=True)]
     if problems:
         shown = [str(problem) for problem in problems[:_MOST_PROBLEMS]]
         more = [f"  ... and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise DataError("\n".join(["The prompts cannot be read:", *shown, *more, "Nothing was run."]))
-    return _without_near_duplicates(found)
+    # Before the mixture, so that the shares hold, and that no weight brings a near-duplicate back.
+    kept = _without_near_duplicates(read)
+    weights = [source.weight for source in entries if source.weight is not None]
+    taken = mix(kept, weights, seed) if weights else kept
+    for count, before, after, mixed in zip(counts, read, kept, taken, strict=True):
+        count.near_duplicates, count.taken = len(before) - len(after), len(mixed)
+    return PromptSet([prompt for prompts in taken for prompt in prompts], counts)
 
 
-def _without_near_duplicates(found: PromptSet) -> PromptSet:
-    held_out = {content_key(prompt.messages) for prompt in found.prompts if prompt.split != "train"}
-    kept = [
-        prompt for prompt in found.prompts if prompt.split != "train" or content_key(prompt.messages) not in held_out
-    ]
-    return PromptSet(kept, found.duplicates, len(found.prompts) - len(kept))
+def _weight_problems(entries: Sequence[PromptSource]) -> list[Problem]:
+    without = [source.name for source in entries if source.weight is None]
+    if not without or len(without) == len(entries):
+        return []
+    return [Problem("sources", f"found no weight for {', '.join(without)}; expected one for every source, or for none")]
 
 
-def _read_file(path: Path, problems: list[Problem]) -> Iterable[PromptRow]:
-    if not path.is_file():
-        problems.append(Problem(str(path), "no such file; expected a JSON-lines file of prompts"))
-        return
-    rows = 0
-    # As bytes: a line that is not UTF-8 is a problem of that line.
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if not line.strip():
-                continue
-            rows += 1
-            row = _read_line(line, f"{path}, line {number}", problems)
-            if row is not None:
-                yield row
-    if rows == 0:
-        problems.append(Problem(str(path), "holds no prompts; expected at least one line"))
-
-
-def _read_line(line: bytes, where: str, problems: list[Problem]) -> PromptRow | None:
+def _read_source(
+    source: PromptSource, count: SourceCount, shares: SplitShares, seen: set[str], problems: list[Problem]
+) -> list[Prompt]:
+    prompts: list[Prompt] = []
+    faults: list[Problem] = []
     try:
-        row = PromptRow.model_validate_json(line)
-    except ValidationError as error:
-        for fault in error.errors():
-            problems.append(Problem(where, _fault_text(fault)))
-        return None
-    faults = _faults(row)
-    problems += [Problem(where, fault) for fault in faults]
-    return None if faults else row
+        for row, turns in prompt_rows(source, faults):
+            prompt = _prompt(row, turns, source, shares)
+            count.prompts += 1
+            if prompt.id in seen:
+                count.duplicates += 1
+                continue
+            seen.add(prompt.id)
+            prompts.append(prompt)
+    except DataError as error:
+        problems += [*faults, Problem("", str(error))]
+        return prompts
+    if count.prompts == 0 and (source.skip_bad_rows or not faults):
+        problems.append(Problem(source.name, f"holds no prompts ({len(faults)} bad rows); expected at least one"))
+    if source.skip_bad_rows:
+        count.bad_rows = len({fault.where for fault in faults})
+    else:
+        problems += faults
+    return prompts
 
 
-def _faults(row: PromptRow) -> list[str]:
-    if (row.prompt is None) == (row.messages is None):
-        return [_EITHER]
-    turns = row.turns()
-    if turns[-1].role != "user" or not turns[-1].content.strip():
-        return ["the conversation must end with a user turn that is not empty"]
-    roles = [turn.role for turn in turns]
-    spoken = roles[1:] if roles[0] == "system" else roles
-    if spoken != ["user", "assistant"] * (len(spoken) // 2) + ["user"]:
-        return [
-            f"found the roles {', '.join(roles)}; expected user and assistant in turn, after at most one system turn"
-        ]
-    return check_problems(row.check) if row.check else []
+def _prompt(row: PromptRow, turns: tuple[Message, ...], source: PromptSource, shares: SplitShares) -> Prompt:
+    return Prompt(
+        id=prompt_id(turns),
+        messages=turns,
+        split=split_of(turns, row.group, shares),
+        group=row.group,
+        benign=row.benign,
+        check=row.check.model_dump(exclude_defaults=True) if row.check else None,
+        source=source.name,
+        later_turns=row.later_turns(),
+    )
 
 
-def _fault_text(fault: Any) -> str:
-    name = ".".join(str(part) for part in fault["loc"]) or "the line"
-    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-        return f"{name}: no such column; expected {', '.join(PromptRow.model_fields)} ({_EITHER})"
-    return f"{name}: {fault['msg']} (found {_short(fault['input'])})"
-
-
-def _short(value: Any) -> str:
-    value = value.decode("utf-8", "backslashreplace").strip() if isinstance(value, bytes) else value
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _without_near_duplicates(read: Sequence[Sequence[Prompt]]) -> list[list[Prompt]]:
+    found = [prompt for prompts in read for prompt in prompts]
+    held_out = {content_key(prompt.messages) for prompt in found if prompt.split != "train"}
+    return [
+        [prompt for prompt in prompts if prompt.split != "train" or content_key(prompt.messages) not in held_out]
+        for prompts in read
+    ]

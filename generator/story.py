@@ -118,6 +118,7 @@ class Story:
             "group": self.prompt.group,
             "benign": self.prompt.benign,
             "prompt": self.prompt.messages,
+            "later_turns": self.prompt.later_turns,
             "principles": self.principles,
             "verified": tuple(dict.fromkeys(verdict.principle for verdict in self.final_verdicts)),
             "violated": self.violated,

@@ -11,6 +11,7 @@ import typer
 
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
+from loop.import_verb import import_pairs
 from records.errors import ConfigError, ConstituteError, StageFailed
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ def import_constitution(
     print(describe(load_constitution(output)))
 
 
+app.command("import-pairs")(import_pairs)
+
+
 @app.command()
 def config(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of run files.")] = False,
@@ -195,6 +199,7 @@ def _run_summary(settings: RunConfig) -> str:
         [
             f"run file: {settings.rounds} rounds of {settings.model} under constitution {run.constitution.name}",
             f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
+            *(f"source {source.line()}" for source in run.prompts.sources),
             f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of held-out",
             f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
             f"training: {settings.train.method}, start_from {settings.train.start_from}, "

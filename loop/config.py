@@ -12,6 +12,7 @@ from constitution.faults import describe_value, suggestion
 from constitution.yaml_file import Document, read_yaml
 from evaluation.config import EvaluateConfig
 from generator.config import EngineConfig, GenerateConfig
+from generator.source_config import SourceEntry
 from records.errors import Problem, problems_error
 from records.splits import SplitShares
 from records.strict import Settings
@@ -26,8 +27,9 @@ class RunConfig(Settings):
     """Folder or Hugging Face id of the model that is the base of the policy, and the critic with its adapter off."""
     constitution: str = Field(min_length=1)
     """Name in the library, or path of a YAML file."""
-    sources: tuple[str, ...] = Field(min_length=1)
-    """Prompt files: JSON lines with `prompt` or `messages`."""
+    sources: tuple[SourceEntry, ...] = Field(min_length=1)
+    """Where the prompts come from: paths of files with `prompt` or `messages`, or mappings that say more: a preset or
+    columns of other layouts, the hub, a database, a template, a weight."""
     rounds: int = Field(1, ge=1, le=99)
     """How often the policy drafts and is trained."""
     seed: int = 0
@@ -118,7 +120,7 @@ def _copied(value: Any) -> Any:
 def _problems(document: Document, error: ValidationError, overrides: Sequence[str]) -> Iterator[Problem]:
     changed = {override.partition("=")[0]: override for override in overrides}
     for fault in error.errors(include_url=False):
-        place = tuple(fault["loc"])
+        place = _place(fault["loc"])
         name = ".".join(str(part) for part in place) or "the file"
         where = _override_of(name, changed) or f"line {document.line(place)}"
         if fault["type"] == "extra_forbidden":
@@ -132,6 +134,11 @@ def _problems(document: Document, error: ValidationError, overrides: Sequence[st
             yield Problem(where, f"{name}: found {describe_value(fault['input'])}; {message}")
 
 
+def _place(loc: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Pydantic's location without the kind of a source entry, which it names after the index and no file holds."""
+    return (*loc[:2], *loc[3:]) if loc[0:1] == ("sources",) else tuple(loc)
+
+
 def _override_of(name: str, changed: dict[str, str]) -> str | None:
     """The override that set this key, or a section around it."""
     while name and name not in changed:
@@ -139,13 +146,22 @@ def _override_of(name: str, changed: dict[str, str]) -> str | None:
     return changed.get(name) if name else None
 
 
-def _known_keys(place: tuple[Any, ...]) -> list[str]:
+def _known_keys(place: Sequence[int | str]) -> list[str]:
     model: type[BaseModel] = RunConfig
     for part in place:
+        if isinstance(part, int):
+            continue
         annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        options = [annotation, *get_args(annotation)]
-        found = next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        found = next(_models_in(annotation), None)
         if found is None:
             break
         model = found
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The records that a field can hold, however deep its annotation names them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

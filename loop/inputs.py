@@ -88,7 +88,7 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     """
     faults = [str(problem).strip() for problem in model_problems(config.model, config.engine.context)]
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
-    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits))
+    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
     if faults or constitution is None or prompts is None or mode is None:
         raise ConfigError("\n".join(faults))
@@ -145,7 +145,10 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
         "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
         "seed": run.config.seed,
         "round_prompts": digest_json(
-            sorted([prompt.id, prompt.split, prompt.group, prompt.benign] for prompt in run.prompts_of(index))
+            sorted(
+                [prompt.id, prompt.split, prompt.group, prompt.benign, *prompt.later_turns]
+                for prompt in run.prompts_of(index)
+            )
         ),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,6 +61,7 @@ def provenance(run: Run) -> dict[str, Any]:
             split: {"count": len(run.prompts.of(split)), "digest": digest_json([p.id for p in run.prompts.of(split)])}
             for split in ("train", "validation", "test")
         },
+        "sources": [asdict(source) for source in run.prompts.sources],
         "duplicate_prompts": run.prompts.duplicates,
         "near_duplicates_of_held_out": run.prompts.near_duplicates,
         "prompts_mode": run.mode,

@@ -51,11 +51,20 @@ def _what_was_run(report: dict[str, Any], config: dict[str, Any]) -> list[str]:
         )
         lines.append(f"base: the weights of `model`. Initial policy: {initial}.")
     if config.get("sources"):
-        lines.append(f"prompts from: {', '.join(f'`{source}`' for source in config['sources'])}.")
+        lines.append(f"prompts from: {', '.join(f'`{_source_name(source)}`' for source in config['sources'])}.")
     if report["rounds"]:
         figures = report["rounds"][-1]["evaluation"]
         lines.append(f"Each policy wrote {figures['drafts']} drafts on {figures['prompts']} test prompts.")
     return [bullets(lines)]
+
+
+def _source_name(source: str | dict[str, Any]) -> str:
+    """A source as the report names it: its place, whatever else the run file says of it."""
+    if isinstance(source, str):
+        return source
+    place = source.get("path") or source.get("hub") or (source.get("sql") or {}).get("connect") or "template"
+    weight = source.get("weight")
+    return f"{place} (weight {weight:g})" if weight else str(place)
 
 
 def _how_to_read(report: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ with a value in it would be refused.
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -16,20 +17,31 @@ from pydantic import BaseModel
 from records.atomic import write_text_atomic
 
 _PRIMITIVES = {str: "string", int: "int64", float: "float64", bool: "bool"}
+_ALL_TRAIN = {"train": "part-*.jsonl"}
 
 
-def write_card(folder: Path, row: type[BaseModel]) -> None:
-    """Write the dataset card of a folder of such rows; a card that is there is left alone."""
+def write_card(
+    folder: Path, row: type[BaseModel], *, files: Mapping[str, str] = _ALL_TRAIN, about: str | None = None
+) -> None:
+    """Write the dataset card of a folder of such rows; a card that is there is left alone.
+
+    Args:
+        folder: where the card goes.
+        row: the record whose columns the rows have.
+        files: pattern of files by the split that `datasets` gives them.
+        about: what the card says below its header; names the record where left out.
+    """
     path = folder / "README.md"
     if path.exists():
         return
+    data_files = [{"split": split, "path": pattern} for split, pattern in files.items()]
     header = {
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "part-*.jsonl"}]}],
+        "configs": [{"config_name": "default", "data_files": data_files}],
         "dataset_info": {"features": features(row)},
     }
     columns = f"{row.__module__.replace('.', '/')}.py"
-    about = f"Rows of kind `{folder.name}`; the columns are those of `{row.__name__}` in constitute's `{columns}`."
-    text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about}\n"
+    named = f"Rows of kind `{folder.name}`; the columns are those of `{row.__name__}` in constitute's `{columns}`."
+    text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about or named}\n"
     write_text_atomic(path, text)
 
 

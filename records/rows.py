@@ -43,7 +43,8 @@ class Prompt(Strict):
 
     `id` is a digest of the messages, so a re-ordered prompt file resumes correctly. `split` follows from `group`
     (records/splits.py). `check` is the raw mapping of an exact check (constitution/checks.py) of whether a text does
-    what this prompt wants: an answer where `benign` is true, a refusal where it is false.
+    what this prompt wants: an answer where `benign` is true, a refusal where it is false. `later_turns` are user turns
+    that follow in the source on answers nobody has given yet; they are kept and not asked.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Prompt(Strict):
     benign: bool | None = None
     check: dict[str, Any] | None = None
     source: str = ""
+    later_turns: tuple[str, ...] = ()
 
 
 class Verdict(Strict):
@@ -128,6 +130,8 @@ class Outcome(Strict):
     group: str | None = None
     benign: bool | None = None
     prompt: tuple[Message, ...]
+    later_turns: tuple[str, ...] = ()
+    """User turns that followed the prompt in its source, unasked."""
     principles: tuple[str, ...] = ()
     """The principles drawn for this prompt; every one was asked about the draft."""
     verified: tuple[str, ...] = ()

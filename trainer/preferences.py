@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from records.errors import DataError
 from records.rows import Message
-from records.store import read_rows, shards
+from records.sources.readers import Unreadable, numbered_rows
+from records.sources.sides import RowProblem, check_sides, common_length, messages_of
+from records.store import shards
 
 Side = str | tuple[Message, ...]
-Row = tuple[int, dict[str, Any]]
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 _COLUMNS = ("prompt", "chosen", "rejected")
@@ -38,10 +39,6 @@ class Preference:
     prompt: Side
     chosen: Side
     rejected: Side
-
-
-class RowProblem(Exception):
-    """What is wrong with one row, in words that fit every row with the same fault."""
 
 
 def read_preferences(paths: Sequence[Path]) -> list[Preference]:
@@ -120,11 +117,15 @@ def _read_source(source: Path) -> tuple[list[Preference], list[str]]:
     rows: list[Preference] = []
     faults: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
-    for number, row in _numbered_rows(source, faults):
+    for number, row in numbered_rows(source):
         try:
+            if isinstance(row, Unreadable):
+                raise RowProblem("unreadable", f"not JSON ({row.reason})")
             preference = _preference(row, source, number)
             if "provenance" in row and seen.setdefault(preference.id, number) != number:
-                raise RowProblem(f"id {preference.id} is also that of row {seen[preference.id]}; expected each id once")
+                raise RowProblem(
+                    "id_twice", f"id {preference.id} is also that of row {seen[preference.id]}; expected each id once"
+                )
             rows.append(preference)
         except RowProblem as problem:
             faults.append((number, str(problem)))
@@ -133,51 +134,20 @@ def _read_source(source: Path) -> tuple[list[Preference], list[str]]:
     return rows, group_rows(str(source), sorted(faults))
 
 
-def _numbered_rows(source: Path, faults: list[tuple[int, str]]) -> Iterator[Row]:
-    if source.is_dir() and shards(source):
-        yield from enumerate(read_rows(source), 1)
-    elif source.is_dir():
-        from datasets import load_from_disk
-
-        yield from enumerate(load_from_disk(str(source)), 1)
-    elif source.suffix == ".parquet":
-        from pyarrow.parquet import read_table
-
-        yield from enumerate(read_table(source).to_pylist(), 1)
-    elif source.suffix == ".json":
-        yield from _json_rows(source)
-    else:
-        with open(source, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    faults.append((number, f"not JSON ({error.msg}); expected one JSON object a line"))
-
-
-def _json_rows(source: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(source.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{source}: not JSON ({error}); expected a list of pairs.") from None
-    if not isinstance(rows, list):
-        raise DataError(f"{source}: holds {type(rows).__name__}; expected a list of pairs.")
-    yield from enumerate(rows, 1)
-
-
 def _preference(row: Any, source: Path, number: int) -> Preference:
     if not isinstance(row, dict):
-        raise RowProblem(f"is {type(row).__name__}; expected an object with {', '.join(_COLUMNS)}")
+        raise RowProblem("unreadable", f"is {type(row).__name__}; expected an object with {', '.join(_COLUMNS)}")
     missing = [name for name in ("chosen", "rejected") if row.get(name) is None]
     if missing:
         raise RowProblem(
-            f"no column {' and no column '.join(missing)} (found {', '.join(row)}); expected {', '.join(_COLUMNS)}"
+            "no_column",
+            f"no column {' and no column '.join(missing)} (found {', '.join(row)}); expected {', '.join(_COLUMNS)}",
         )
     if row.get("prompt") is None:
         row = {**row, **_split_off_prompt(row["chosen"], row["rejected"])}
     prompt, chosen, rejected = _sides(row)
     if chosen == rejected:
-        raise RowProblem("chosen equals rejected; expected two different answers")
+        raise RowProblem("same_answers", "chosen equals rejected; expected two different answers")
     id = row.get("id")
     name = id if isinstance(id, str) and id else f"{source.name}:{number}"
     return Preference(name, f"{source}: row {number}", _split(row, source), prompt, chosen, rejected)
@@ -190,7 +160,7 @@ def _split(row: dict[str, Any], source: Path) -> Literal["train", "validation"]:
     if split == "validation":
         return "validation"
     held_out = ", which is held out for evaluation" if split == "test" else ""
-    raise RowProblem(f"split is {split!r}{held_out}; expected train or validation")
+    raise RowProblem("held_out", f"split is {split!r}{held_out}; expected train or validation")
 
 
 def _split_of_name(source: Path) -> str:
@@ -205,55 +175,28 @@ def _sides(row: dict[str, Any]) -> tuple[Side, Side, Side]:
     if all(isinstance(value, str) for value in values):
         for name, value in zip(_COLUMNS, values, strict=True):
             if not value.strip():
-                raise RowProblem(f"{name} is empty; expected text")
+                raise RowProblem("empty", f"{name} is empty; expected text")
         return values[0], values[1], values[2]
     if not all(isinstance(value, Sequence) and not isinstance(value, str) for value in values):
         kinds = ", ".join(f"{name} is {type(value).__name__}" for name, value in zip(_COLUMNS, values, strict=True))
-        raise RowProblem(f"{kinds}; expected three texts or three lists of messages")
-    prompt, chosen, rejected = (_messages(name, value) for name, value in zip(_COLUMNS, values, strict=True))
-    _check_prompt_roles(prompt)
-    for name, answer in (("chosen", chosen), ("rejected", rejected)):
-        if [message.role for message in answer] != ["assistant"]:
-            found = ", ".join(message.role for message in answer) or "none"
-            raise RowProblem(f"turns of {name} are {found}; expected one assistant turn")
-        if not answer[0].content.strip():
-            raise RowProblem(f"{name} is empty; expected text")
+        raise RowProblem("not_text", f"{kinds}; expected three texts or three lists of messages")
+    prompt, chosen, rejected = (messages_of(name, value) for name, value in zip(_COLUMNS, values, strict=True))
+    check_sides(prompt, chosen, rejected)
     return prompt, chosen, rejected
-
-
-def _messages(name: str, turns: Sequence[Any]) -> tuple[Message, ...]:
-    messages = []
-    for turn in turns:
-        # Columnar files give every turn every key that any turn has, as null.
-        held = {key: value for key, value in turn.items() if value is not None} if isinstance(turn, dict) else {}
-        if set(held) != {"role", "content"} or not isinstance(held["content"], str):
-            found = ", ".join(held) if isinstance(turn, dict) else type(turn).__name__
-            raise RowProblem(f"a turn of {name} holds {found or 'nothing'}; expected role and content, both text")
-        if held["role"] not in ("system", "user", "assistant"):
-            raise RowProblem(f"a turn of {name} has role {held['role']!r}; expected system, user or assistant")
-        messages.append(Message(role=held["role"], content=held["content"]))
-    return tuple(messages)
-
-
-def _check_prompt_roles(prompt: tuple[Message, ...]) -> None:
-    roles = [message.role for message in prompt]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    expected = ["user", "assistant"] * (len(spoken) // 2) + ["user"]
-    if spoken != expected:
-        found = ", ".join(roles) or "none"
-        raise RowProblem(f"turns of prompt are {found}; expected user and assistant in turn, a user turn last")
 
 
 def _split_off_prompt(chosen: Any, rejected: Any) -> dict[str, Any]:
     """The three columns of a row whose sides both begin with the prompt."""
     if not isinstance(chosen, str | list) or type(chosen) is not type(rejected):
-        raise RowProblem("no prompt, and chosen and rejected are not of one kind; expected two texts or two lists")
-    length = 0
-    while length < min(len(chosen), len(rejected)) and chosen[length] == rejected[length]:
-        length += 1
+        raise RowProblem(
+            "not_text", "no prompt, and chosen and rejected are not of one kind; expected two texts or two lists"
+        )
+    length = common_length(chosen, rejected)
     if isinstance(chosen, str):
         # A common beginning of two answers ("I" and "It") is no prompt: go back to the end of a word.
         length = max((found.start() for found in re.finditer(r"\s+", chosen[: length + 1])), default=0)
     if length == 0:
-        raise RowProblem("no prompt, and chosen and rejected share no beginning; expected a column prompt")
+        raise RowProblem(
+            "no_common_prompt", "no prompt, and chosen and rejected share no beginning; expected a column prompt"
+        )
     return {"prompt": chosen[:length], "chosen": chosen[length:], "rejected": rejected[length:]}

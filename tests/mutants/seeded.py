@@ -153,6 +153,20 @@ MUTANTS = (
         ("tests/generator/test_sources.py::test_near_duplicates_of_held_out_prompts_leave_train",),
     ),
     Mutant(
+        "an imported pair on a test prompt in train",
+        "records/sources/import_pairs.py",
+        '(held_out if pair.split == "test" else kept)',
+        "kept",
+        ("tests/records/test_import_pairs.py",),
+    ),
+    Mutant(
+        "a near-duplicate of a test prompt brought back by a mixture",
+        "generator/sources.py",
+        "taken = mix(kept, weights, seed)",
+        "taken = mix(read, weights, seed)",
+        ("tests/generator/test_mixture.py",),
+    ),
+    Mutant(
         "a truncated draft kept",
         "generator/chain.py",
         '_refuse_cut(completion, "draft")',
