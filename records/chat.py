@@ -77,16 +77,18 @@ def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Mess
     return prompt_ids, whole[len(prompt_ids) :]
 
 
-def _guarded(tokenizer: Any, text: str) -> str:
-    """The text with a separator after the first character of every marker in it.
-
-    Lone surrogates, which no tokeniser can hold, become U+FFFD; the rows on disk keep them.
-    """
+def without_surrogates(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which no tokeniser and no UTF-8 can hold; rows on disk keep them."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", text)
+    return text
+
+
+def _guarded(tokenizer: Any, text: str) -> str:
+    """The text with a separator after the first character of every marker in it."""
+    return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", without_surrogates(text))
 
 
 def _markers(tokenizer: Any) -> re.Pattern[str]:

@@ -32,7 +32,7 @@ def answer(text: str, call: Call) -> str:
 
 
 class ScriptedVllm(ScriptedEngine):
-    """Has what the draft stage uses of `VllmEngine`."""
+    """Has what the stage uses of `VllmEngine`."""
 
     sequences, deaths = 4, 0
 
@@ -49,11 +49,11 @@ class ScriptedVllm(ScriptedEngine):
 
 
 def stage(arguments: list[str]) -> int:
-    import loop.draft_stage
+    import loop.engines
     from loop.stage import main
     from records.store import RowStore
 
-    loop.draft_stage.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
+    loop.engines.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
     rows = os.environ.get("SCRIPTED_SHARD")
     if rows:
         RowStore.__init__.__kwdefaults__["rows_per_shard"] = int(rows)
