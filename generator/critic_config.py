@@ -103,7 +103,7 @@ class CriticModel(Settings):
     @classmethod
     def _has_one_place(cls, value: Any) -> Any:
         if isinstance(value, dict) and value.get("engine") is not None and value.get("endpoint") is not None:
-            raise ValueError("found engine and endpoint; expected one: where the model runs")
+            raise ValueError("expected engine or endpoint, where the model runs, and not both")
         return value
 
     @property

@@ -1,11 +1,12 @@
 """A real HTTP server in a thread that speaks as an OpenAI-compatible endpoint does, or misbehaves as it is told.
 
-`answer(body)` gives what a request gets: a text (a completion of it), a `Raw` (status, headers and body as they are), or
-a function that is handed the open handler and does what it likes with the connection.
+`answer(body)` gives what a request gets: a text (a completion of it), a `Raw` (status, headers and body as they are),
+or a function that is handed the open handler and does what it likes with the connection.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from generator.critic_config import Endpoint
+from generator.endpoint import EndpointEngine
+from generator.engine import ChatCall, Sampling
+from records.rows import Message
 
 KEY = "sk-Test/0123456789abcdef"
 KEY_ENV = "CONSTITUTE_TEST_KEY"
@@ -123,3 +127,36 @@ def serving(answer: Answer) -> Iterator[Served]:
         yield served
     finally:
         served.close()
+
+
+def asked_first(body: dict[str, Any]) -> bool:
+    """Whether this is the question that an engine asks by itself."""
+    return "Is this a greeting" in body["messages"][-1]["content"]
+
+
+def well_begun(answer: Answer) -> Answer:
+    """A server that answers the first question, whatever becomes of the others."""
+    return lambda body: "Hello." if asked_first(body) else answer(body)
+
+
+def say(text: str, *, stage: int = 0, schema: dict[str, Any] | None = None, max_tokens: int = 50) -> ChatCall:
+    """A call of one user turn."""
+    sampling = Sampling(temperature=0.25, top_p=0.5, max_tokens=max_tokens)
+    return ChatCall((Message(role="user", content=text),), sampling, schema=schema, stage=stage)
+
+
+def ask(config: Endpoint, *calls: ChatCall, model: str = "far") -> tuple[list[Any], EndpointEngine]:
+    """What became of calls made at once, errors among them, and the engine that made them."""
+
+    async def work() -> tuple[list[Any], EndpointEngine]:
+        engine = EndpointEngine(model, config, Sampling(max_tokens=50), tell=told.append)
+        try:
+            await engine.start()
+            return await asyncio.gather(*(engine.chat(call) for call in calls), return_exceptions=True), engine
+        finally:
+            await engine.close()
+
+    told: list[str] = []
+    found, engine = asyncio.run(work())
+    engine.told = told  # type: ignore[attr-defined]
+    return found, engine
