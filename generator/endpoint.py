@@ -107,17 +107,18 @@ class EndpointEngine:
             StageError: it stayed away for longer than the patience, or gives no call a usable reply any more.
             PromptTooLongError, EngineFailedError: as promised there.
         """
-        before = self._answered
-        try:
-            return await self._ask(call)
-        except (CallRefused, EngineFailedError) as error:
-            self._given_up += 1
-            if self._given_up >= _GIVEN_UP_IN_A_ROW or not await self._answers_others(before):
-                raise StageError(
-                    f"{self._where}: no usable reply, to this call or any other ({error}). Finished rows are safe. See "
-                    "to the server, then run the same command again."
-                ) from error
-            raise EngineFailedError(f"{self.endpoint}: {error}") from error
+        while True:
+            before = self._answered
+            try:
+                completion = await self._ask(call)
+            except (CallRefused, EngineFailedError) as error:
+                if await self._answers_others(before):
+                    raise self._give_up(error) from error
+                wait = self._wait_for_it(NotNow(f"no usable reply to any call; to this one: {error}"))
+                await asyncio.sleep(max(wait, _jittered(4)))
+            else:
+                self._given_up = 0
+                return completion
 
     async def close(self) -> None:
         """Close the connections."""
@@ -160,7 +161,7 @@ class EndpointEngine:
             raise ConfigError(f"{self._where}: {error} Finished rows are safe.") from error
         self._limit.grow()
         self._answered += 1
-        self._given_up, self._away_since = 0, None
+        self._away_since = None
         return completion
 
     def _wait_for_it(self, fault: NotNow) -> float:
@@ -183,6 +184,16 @@ class EndpointEngine:
         if asked:
             self._limit.hold(asked)
         return asked
+
+    def _give_up(self, error: Exception) -> Exception:
+        """What a call that was refused, or never got a usable reply, comes to."""
+        self._given_up += 1
+        if self._given_up < _GIVEN_UP_IN_A_ROW:
+            return EngineFailedError(f"{self.endpoint}: {error}")
+        return StageError(
+            f"{self._where}: no usable reply to {self._given_up} calls in a row ({error}). Finished rows are safe. "
+            "See to the server, or mend generate.critic, then run the same command again."
+        )
 
     async def _answers_others(self, before: int) -> bool:
         """Whether anybody else was answered since; where nobody was, a question of our own decides."""

@@ -112,6 +112,15 @@ def test_garbage_once_costs_nothing_but_another_attempt():
     assert found.text == "at last"
 
 
+def test_a_huge_body_is_read_up_to_a_bound_that_follows_from_what_was_asked_for():
+    with serving(lambda body: floods if body["messages"][0]["content"] == "bad" else "fine") as served:
+        found, _ = ask(served.config(retries=0), say("bad", max_tokens=64), say("good"))
+        most = (1 << 16) + 64 * (1 << 10)
+    assert f"a reply of more than {most} bytes" in str(found[0])
+    with serving(lambda body: completion("x" * 60_000)) as served:
+        assert len(ask(served.config(), say("a"))[0][0].text) == 60_000
+
+
 def test_a_refused_call_is_not_sent_again():
     def answer(body):
         return Raw(status=403, body=b'{"error": {"message": "flagged"}}') if "bad" in str(body["messages"]) else "fine"
@@ -139,17 +148,38 @@ def test_the_deadline_ends_a_reply_that_never_ends_and_one_that_drips():
 def test_an_endpoint_that_gives_nobody_a_reply_ends_the_stage_and_no_row_pays(kind):
     first = iter(["Hello."])
     with serving(lambda body: next(first, GARBAGE[kind])) as served:
-        found, _ = ask(served.config(), *(say(str(n)) for n in range(5)))
+        found, _ = ask(served.config(patience_s=2), *(say(str(n)) for n in range(5)))
     assert [type(one) for one in found] == [StageError] * 5
-    assert "no usable reply, to this call or any other" in str(found[0])
+    assert "no usable reply to any call" in str(found[0])
     assert "run the same command again" in str(found[0])
+
+
+def test_an_endpoint_that_gives_nobody_a_reply_for_a_while_costs_no_call():
+    """A page instead of replies, as a proxy gives while the server behind it starts again."""
+    until = []
+
+    def answer(body):
+        until.append(time.monotonic() + 3) if not until else None
+        return "Hello." if len(served.bodies) == 1 or time.monotonic() > until[0] else GARBAGE["a page instead"]
+
+    with serving(answer) as served:
+        found, engine = ask(served.config(patience_s=20, retries=0), *(say(str(n)) for n in range(5)))
+    assert [one.text for one in found] == ["Hello."] * 5
+    assert "no usable reply to any call" in engine.told[0]
+
+
+def test_garbage_from_the_start_is_told_at_once():
+    with serving(lambda body: GARBAGE["a page instead"]) as served, pytest.raises(ConfigError, match="Sign in"):
+        ask(served.config(patience_s=600, retries=0), say("a"))
+    assert len(served.bodies) == 1
 
 
 def test_many_calls_refused_in_a_row_are_the_endpoints_fault():
     with serving(well_begun(lambda body: Raw(status=400, body=b'{"error": "no"}'))) as served:
         found, _ = ask(served.config(), *(say(str(n)) for n in range(30)))
-    failed = [one for one in found if isinstance(one, StageError)]
-    assert failed and not [one for one in found if isinstance(one, Completion)]
+    assert [type(one) for one in found].count(EngineFailedError) == 19
+    assert [type(one) for one in found].count(StageError) == 11
+    assert "no usable reply to 20 calls in a row" in str(found[-1]) + str(found[19])
 
 
 @pytest.mark.parametrize(
