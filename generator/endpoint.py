@@ -59,6 +59,7 @@ class EndpointEngine:
         self._limit = AdaptiveLimit(config.most_in_flight)
         self._form: SchemaForm = lambda schema: schema
         self._away_since: float | None = None
+        self._told = False
         self._answered = 0
         self._given_up = 0
         self._probing = asyncio.Lock()
@@ -172,9 +173,11 @@ class EndpointEngine:
         """
         now, patience, asked = asyncio.get_running_loop().time(), self.config.patience_s, fault.wait or 0.0
         if self._away_since is None:
-            self._away_since = now
-            if not fault.for_load:
-                self._tell(f"{self._where}: {fault}; asking again for up to {patience:g} s")
+            self._away_since, self._told = now, False
+        # Being too busy for a moment is how the load is found out, and no news.
+        if not self._told and (not fault.for_load or now - self._away_since > _LONGEST_WAIT_S):
+            self._told = True
+            self._tell(f"{self._where}: {fault}; asking again for up to {patience:g} s")
         if now + asked - self._away_since > patience:
             wants = f" and asks to wait {asked:g} s" if asked else ""
             raise StageError(

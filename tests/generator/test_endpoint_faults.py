@@ -309,6 +309,31 @@ def test_a_refusal_for_load_is_waited_out_as_long_as_it_asks_and_halves_what_is_
     assert busy["early"] <= 8
 
 
+def test_what_is_sent_at_once_settles_at_what_the_server_takes():
+    def answer(body):
+        if served.at_once > 12:
+            return Raw(status=429, body=b"{}")
+        return lambda handler: (served.over.wait(0.02), send(handler, completion("ok")))
+
+    with serving(lambda body: "Hello.") as served:
+        ask(served.config(), say("a"))
+        served.answer = well_begun(answer)
+        found, engine = ask(served.config(patience_s=30, most_in_flight=64), *(say(str(n)) for n in range(600)))
+    assert [one.text for one in found] == ["ok"] * 600
+    refused = len(served.bodies) - 603
+    assert 0 < refused < 150
+    assert 4 <= engine.figures["places"] <= 26
+
+
+def test_what_is_sent_at_once_grows_to_the_bound_where_nothing_is_refused():
+    slow = lambda handler: (served.over.wait(0.05), send(handler, completion("ok")))  # noqa: E731
+    with serving(well_begun(lambda body: slow)) as served:
+        found, engine = ask(served.config(most_in_flight=40), *(say(str(n)) for n in range(400)))
+    assert len(found) == 400
+    assert 30 <= served.most_at_once <= 40
+    assert engine.figures["places"] == 40
+
+
 def test_a_wait_longer_than_the_patience_ends_the_stage_at_once():
     date, later = "Sat, 21 Nov 2026 10:00:00 GMT", "Sat, 21 Nov 2026 11:00:00 GMT"
     for asked in ({"Retry-After": "3600"}, {"Retry-After": later, "Date": date}):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import yaml
 
 from constitution.verdicts import reply_json
 from tests.generator.http_endpoint import KEY, KEY_ENV, Raw, Served, asked_first, completion, serving
-from tests.loop.scripted_run import CHAINS, constitute, rows, write_model_folder, write_world
+from tests.loop.scripted_run import CHAINS, constitute, rows, start, write_model_folder, write_world
 
 
 def critic(body: dict[str, Any]) -> Raw:
@@ -120,6 +122,28 @@ def test_an_endpoint_that_goes_away_ends_the_stage_and_the_same_command_goes_on(
     assert len(found) == len({row["id"] for row in found}) == CHAINS
     assert before <= {row["id"] for row in found}
     assert not [row for row in found if row.get("reason") == "engine_error"]
+
+
+def test_a_run_that_waits_for_a_hanging_endpoint_can_be_stopped(tmp_path: Path, served: Served) -> None:
+    begun = threading.Event()
+
+    def hangs(body: dict[str, Any]) -> Any:
+        if asked_first(body):
+            return critic(body)
+        begun.set()
+        return lambda handler: served.over.wait()
+
+    served.answer = hangs
+    run = start("generate", "run.yaml", cwd=write_run(tmp_path, remote(served, deadline_s=300)), **{KEY_ENV: KEY})
+    try:
+        assert begun.wait(60)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=20)
+    finally:
+        run.kill()
+    assert run.returncode == 130
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in err
 
 
 def test_a_critic_in_an_engine_of_its_own_judges_and_is_named(tmp_path: Path) -> None:
