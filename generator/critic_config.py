@@ -36,8 +36,8 @@ class Endpoint(Settings):
     deadline_s: float = Field(120.0, gt=0.0)
     """Seconds that one attempt may take, from the connection to the last byte of the reply."""
     retries: int = Field(6, ge=0)
-    """Times a call is sent again after no usable reply (garbage, deadline, closed connection, status 500); then its
-    chain is a reject."""
+    """Times a call is sent again after no usable reply (garbage, deadline, closed connection, status 500). Then, once
+    the endpoint is seen to answer another question, as often again; then its chain is a reject."""
     patience_s: float = Field(600.0, gt=0.0)
     """Seconds to wait for an endpoint that takes no call at all (down, or too busy) before the stage ends with an
     error; finished rows are safe. Waiting for it costs no retries."""

@@ -2,7 +2,8 @@
 
 Two kinds of trouble are kept apart. An endpoint that takes no call (down, restarting, too busy) is waited for, whatever
 the number of attempts, and if it stays away the stage ends and the same command goes on later: no row pays for it. A
-call that gets no usable reply, while others do, is sent again a few times, and then its own chain alone is a reject.
+call that gets no usable reply, while the endpoint answers others, is sent again a few times, and then its own chain
+alone is a reject.
 """
 
 from __future__ import annotations
@@ -108,15 +109,20 @@ class EndpointEngine:
             StageError: it stayed away for longer than the patience, or gives no call a usable reply any more.
             PromptTooLongError, EngineFailedError: as promised there.
         """
+        well = False
         while True:
-            before = self._answered
             try:
                 completion = await self._ask(call)
-            except (CallRefused, EngineFailedError) as error:
-                if await self._answers_others(before):
+            except CallRefused as error:
+                raise self._give_up(error) from error
+            except EngineFailedError as error:
+                # Attempts that fell into an outage say nothing of the call: only those made while all was well count.
+                was_well, well = well, await self._answers()
+                if was_well and well:
                     raise self._give_up(error) from error
-                wait = self._wait_for_it(NotNow(f"no usable reply to any call; to this one: {error}"))
-                await asyncio.sleep(max(wait, _jittered(4)))
+                if not well:
+                    self._wait_for_it(NotNow(f"no usable reply to any call; to this one: {error}"))
+                    await asyncio.sleep(_jittered(4))
             else:
                 self._given_up = 0
                 return completion
@@ -198,8 +204,9 @@ class EndpointEngine:
             "See to the server, or mend generate.critic, then run the same command again."
         )
 
-    async def _answers_others(self, before: int) -> bool:
-        """Whether anybody else was answered since; where nobody was, a question of our own decides."""
+    async def _answers(self) -> bool:
+        """Whether the endpoint answers just now: another call, or else a question of our own."""
+        before = self._answered
         async with self._probing:
             if self._answered > before:
                 return True

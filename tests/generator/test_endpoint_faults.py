@@ -27,6 +27,12 @@ from tests.generator.http_endpoint import (
 )
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """The first wait before another attempt is short; those after it double as ever."""
+    monkeypatch.setattr("generator.endpoint._FIRST_WAIT_S", 0.05)
+
+
 def reply(**changed):
     return Raw(body=json.dumps(json.loads(completion("x").body) | changed).encode())
 
@@ -101,8 +107,10 @@ def test_a_call_that_gets_garbage_is_sent_again_and_then_given_up_alone(kind):
     assert isinstance(bad, EngineFailedError), bad
     assert "in 2 attempts" in str(bad)
     assert [other.text for other in others] == ["fine"] * 6
-    assert sum(body["messages"][0]["content"] == "bad" for body in served.bodies) == 2
-    assert engine.figures["sent_again"] == 1
+    # As often again once a question of the engine's own was answered.
+    assert sum(body["messages"][0]["content"] == "bad" for body in served.bodies) == 4
+    assert sum(asked_first(body) for body in served.bodies) >= 2
+    assert engine.figures["sent_again"] == 2
 
 
 def test_garbage_once_costs_nothing_but_another_attempt():
@@ -179,7 +187,7 @@ def test_many_calls_refused_in_a_row_are_the_endpoints_fault():
         found, _ = ask(served.config(), *(say(str(n)) for n in range(30)))
     assert [type(one) for one in found].count(EngineFailedError) == 19
     assert [type(one) for one in found].count(StageError) == 11
-    assert "no usable reply to 20 calls in a row" in str(found[-1]) + str(found[19])
+    assert any("no usable reply to 20 calls in a row" in str(one) for one in found)
 
 
 @pytest.mark.parametrize(
@@ -326,10 +334,10 @@ def test_what_is_sent_at_once_settles_at_what_the_server_takes():
 
 
 def test_what_is_sent_at_once_grows_to_the_bound_where_nothing_is_refused():
-    slow = lambda handler: (served.over.wait(0.05), send(handler, completion("ok")))  # noqa: E731
+    slow = lambda handler: (served.over.wait(0.3), send(handler, completion("ok")))  # noqa: E731
     with serving(well_begun(lambda body: slow)) as served:
-        found, engine = ask(served.config(most_in_flight=40), *(say(str(n)) for n in range(400)))
-    assert len(found) == 400
+        found, engine = ask(served.config(most_in_flight=40), *(say(str(n)) for n in range(240)))
+    assert [one.text for one in found] == ["ok"] * 240
     assert 30 <= served.most_at_once <= 40
     assert engine.figures["places"] == 40
 
@@ -355,7 +363,6 @@ def send_headers(handler, raw):
 
 def test_a_call_always_passed_over_is_given_up_while_others_are_answered(monkeypatch):
     monkeypatch.setattr("generator.endpoint._PASSED_OVER", 2)
-    monkeypatch.setattr("generator.endpoint._FIRST_WAIT_S", 0.02)
 
     def answer(body):
         return Raw(status=503, body=b"{}") if body["messages"][0]["content"] == "bad" else "fine"

@@ -198,7 +198,7 @@ MUTANTS = (
     Mutant(
         "critic elsewhere: rows pay for an endpoint that answers nobody",
         "generator/endpoint.py",
-        "if await self._answers_others(before):",
+        "if was_well and well:",
         "if True:",
         (f"{FAULTS}::test_an_endpoint_that_gives_nobody_a_reply_for_a_while_costs_no_call",),
     ),
