@@ -149,7 +149,7 @@ async def evaluate_draft(prompt: Prompt, number: int, bench: _Bench) -> DraftRow
         draft = await reply(bench.policy, prompt.messages, stage=_DRAFT)
     except _ENGINE_FAULTS as fault:
         return row.model_copy(update=_problem(fault))
-    row = row.model_copy(update={"text": draft.text, "output_tokens": len(draft.token_ids), "finish": _finish(draft)})
+    row = row.model_copy(update={"text": draft.text, "output_tokens": draft.output_tokens, "finish": _finish(draft)})
     return _unfinished(row, prompt, bench) if row.finish == "truncated" else await _judge(row, prompt, bench)
 
 

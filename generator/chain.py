@@ -64,7 +64,7 @@ async def run_chain(prompt: Prompt, method: Method) -> Pair | Reject:
 async def write_draft(story: Story, method: Method) -> None:
     """The policy answers the prompt."""
     completion = await reply(method.policy, story.prompt.messages, stage=DRAFT, logprobs=True)
-    story.add_draft(completion, method.policy.engine.tokenizer)
+    story.add_draft(completion, method.policy.tokenizer)
     _refuse_cut(completion, "draft")
 
 

@@ -1,17 +1,18 @@
-"""What every engine offers: token ids in, one completion out, awaited.
+"""What every engine offers, awaited: token ids in, one completion out; or, elsewhere, a conversation in.
 
-Generator and evaluation know this protocol only. The vLLM engine is in `vllm_engine.py`; tests of one step use a
-scripted one.
+Generator and evaluation know these protocols only. The vLLM engine is in `vllm_engine.py`, a model behind an
+OpenAI-compatible endpoint in `endpoint.py`; tests of one step use a scripted one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from records.rows import Message
 from records.strict import Settings
 
 
@@ -51,8 +52,21 @@ class Call:
 
 
 @dataclass(frozen=True)
+class ChatCall:
+    """One request to a model elsewhere, which has a chat template and a tokeniser of its own; see `Call`."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    schema: dict[str, Any] | None = field(default=None, hash=False)
+    stage: int = 0
+
+
+@dataclass(frozen=True)
 class Completion:
-    """What came back. `finish_reason` is "stop" or "length"; "length" means the text was cut."""
+    """What came back. `finish_reason` is "stop" or "length"; "length" means the text was cut.
+
+    A model elsewhere gives no token ids; `counted_tokens` is then what it says it wrote.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -60,6 +74,12 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int = 0
     logprob: float | None = None
+    counted_tokens: int = 0
+
+    @property
+    def output_tokens(self) -> int:
+        """New tokens; 0 where a model elsewhere did not say."""
+        return len(self.token_ids) or self.counted_tokens
 
 
 class PromptTooLongError(Exception):
@@ -94,4 +114,26 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free what the engine holds; calls in flight fail."""
+        ...
+
+
+@runtime_checkable
+class ChatEngine(Protocol):
+    """A model elsewhere that writes the next turn of a conversation; it can be critic, verifier and reviser."""
+
+    model: str
+    endpoint: str
+    """Host and port it is reached at, without credentials; what rows name beside the model."""
+
+    async def chat(self, call: ChatCall) -> Completion:
+        """The next assistant turn; never the same twice for certain, whatever the sampling.
+
+        Raises:
+            PromptTooLongError: the model elsewhere says that the conversation does not fit its context.
+            EngineFailedError: no usable reply to this call in several attempts.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connections; calls in flight fail."""
         ...

@@ -1,7 +1,8 @@
 """A seat is a role filled: which engine speaks, with which adapter, drawn how. All model calls go through here.
 
-Messages become token ids by the one chat encoding of the project (records/chat.py); a critic's reply becomes a verdict
-by the one strict reading (constitution/verdicts.py).
+Messages become token ids by the one chat encoding of the project (records/chat.py), but for a model elsewhere, which
+has an encoding of its own and is sent the messages. A critic's reply becomes a verdict by the one strict reading
+(constitution/verdicts.py), whoever gave it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from constitution.schema import Principle
 from constitution.verdicts import parse_verdict, reply_schema
-from generator.engine import Adapter, Call, Completion, Engine, PromptTooLongError, Sampling
+from generator.engine import Adapter, Call, ChatCall, ChatEngine, Completion, Engine, PromptTooLongError, Sampling
 from records.chat import encode_chat
 from records.rows import Author, Message, Verdict
 
@@ -21,7 +22,7 @@ from records.rows import Author, Message, Verdict
 class Seat:
     """Who fills a role (policy, critic, reviser, verifier): an engine, an adapter or none, and a way of drawing."""
 
-    engine: Engine
+    engine: Engine | ChatEngine
     sampling: Sampling
     adapter: Adapter | None = None
 
@@ -30,9 +31,16 @@ class Seat:
         """What rows carry for this seat."""
         return Author(
             model=self.engine.model,
+            endpoint=self.engine.endpoint if isinstance(self.engine, ChatEngine) else "",
             adapter_digest=self.adapter.digest if self.adapter else "",
             **self.sampling.model_dump(),
         )
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokeniser of the seat's model; a policy has one, since the model that is trained runs on this machine."""
+        assert not isinstance(self.engine, ChatEngine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
+        return self.engine.tokenizer
 
 
 async def reply(
@@ -50,12 +58,14 @@ async def reply(
         messages: a conversation that ends with a user turn.
         stage: place in the chain; calls of a higher stage are served first.
         schema: JSON schema the reply is held to, where given.
-        logprobs: also return the cumulative log-probability.
+        logprobs: also return the cumulative log-probability; a model elsewhere gives none.
 
     Raises:
         PromptTooLongError: the conversation and the longest reply do not fit the context; nothing is cut to fit.
-        EngineFailedError: the engine could not be kept alive.
+        EngineFailedError: the engine could not be kept alive, or gave no usable reply.
     """
+    if isinstance(seat.engine, ChatEngine):
+        return await seat.engine.chat(ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage))
     token_ids = tuple(encode_chat(seat.engine.tokenizer, messages, add_generation_prompt=True))
     wanted = len(token_ids) + seat.sampling.max_tokens
     if wanted > seat.engine.context:

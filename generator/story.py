@@ -138,7 +138,7 @@ class Story:
                 text=completion.text,
                 verdict=verdict.verdict if verdict else None,
                 prompt_tokens=completion.prompt_tokens,
-                output_tokens=len(completion.token_ids),
+                output_tokens=completion.output_tokens,
                 cached_tokens=completion.cached_tokens,
                 finish_reason=completion.finish_reason,
             )

@@ -198,6 +198,7 @@ def _run_summary(settings: RunConfig) -> str:
     return "\n".join(
         [
             f"run file: {settings.rounds} rounds of {settings.model} under constitution {run.constitution.name}",
+            *_critic(settings),
             f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
             *(f"source {source.line()}" for source in run.prompts.sources),
             f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of held-out",
@@ -206,6 +207,13 @@ def _run_summary(settings: RunConfig) -> str:
             f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",
         ]
     )
+
+
+def _critic(settings: RunConfig) -> list[str]:
+    other = settings.critic_model
+    if other is None:
+        return []
+    return [f"critic: {other.model} {f'at {other.endpoint.host}' if other.endpoint else 'in an engine of its own'}"]
 
 
 def _show(built: dict[str, Any], folder: RunFolder) -> None:

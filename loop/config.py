@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,6 +13,7 @@ from constitution.faults import describe_value, suggestion
 from constitution.yaml_file import Document, read_yaml
 from evaluation.config import EvaluateConfig
 from generator.config import EngineConfig, GenerateConfig
+from generator.critic_config import SECRET, CriticModel
 from generator.source_config import SourceEntry
 from records.errors import Problem, problems_error
 from records.splits import SplitShares
@@ -25,6 +27,9 @@ class RunConfig(Settings):
 
     model: str = Field(min_length=1)
     """Folder or Hugging Face id of the model that is the base of the policy, and the critic with its adapter off."""
+    critic_model: CriticModel | None = None
+    """Another model as critic and verifier, in generation and evaluation alike, and as reviser where
+    `generate.reviser` is `critic`."""
     constitution: str = Field(min_length=1)
     """Name in the library, or path of a YAML file."""
     sources: tuple[SourceEntry, ...] = Field(min_length=1)
@@ -118,7 +123,7 @@ def _copied(value: Any) -> Any:
 
 
 def _problems(document: Document, error: ValidationError, overrides: Sequence[str]) -> Iterator[Problem]:
-    changed = {override.partition("=")[0]: override for override in overrides}
+    changed = {override.partition("=")[0]: _shown(override) for override in overrides}
     for fault in error.errors(include_url=False):
         place = _place(fault["loc"])
         name = ".".join(str(part) for part in place) or "the file"
@@ -131,7 +136,15 @@ def _problems(document: Document, error: ValidationError, overrides: Sequence[st
             yield Problem(where, f"found no {name}; expected this key")
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            yield Problem(where, f"{name}: found {describe_value(fault['input'])}; {message}")
+            # What may be a secret in the wrong place is told without showing it.
+            found = "" if fault["type"] == SECRET else f"found {describe_value(fault['input'])}; "
+            yield Problem(where, f"{name}: {found}{message}")
+
+
+def _shown(override: str) -> str:
+    """The override as messages show it: without its value where that may be a key typed into the wrong place."""
+    key, _, value = override.partition("=")
+    return f"{key}=..." if re.search("(?i)key|token|secret|password|@", f"{key} {value}") else override
 
 
 def _place(loc: Sequence[int | str]) -> tuple[int | str, ...]:

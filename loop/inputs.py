@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 from constitution.load import load_constitution
 from constitution.schema import Constitution
+from generator.api_key import read_key
+from generator.config import EngineConfig
+from generator.critic_config import CriticModel
 from generator.engine import Adapter
 from generator.rounds import choose_mode, round_prompts
 from generator.sources import PromptSet, load_prompts
@@ -16,7 +19,7 @@ from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
-from records.errors import ConfigError, ConstituteError
+from records.errors import ConfigError, ConstituteError, Problem
 from records.rows import Prompt
 from records.splits import content_key
 from trainer.sft_config import SftConfig
@@ -86,13 +89,25 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     Raises:
         ConfigError: all that is wrong with the model's folder, the constitution and the prompts, at once.
     """
-    faults = [str(problem).strip() for problem in model_problems(config.model, config.engine.context)]
+    faults = [str(problem).strip() for problem in _model_problems(config)]
+    if config.critic_model and (endpoint := config.critic_model.endpoint):
+        _read_or_note(faults, lambda: read_key(endpoint))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
     prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
     if faults or constitution is None or prompts is None or mode is None:
         raise ConfigError("\n".join(faults))
     return Run(config, folder, constitution, prompts, mode)
+
+
+def _model_problems(config: RunConfig) -> list[Problem]:
+    """What is seen in the folder of the model, and in that of a critic of its own on this machine."""
+    other = config.critic_model
+    problems = model_problems(config.model, config.engine.context)
+    if other and not other.endpoint:
+        found = model_problems(other.model, other.local_engine.context)
+        problems += [Problem(f"critic_model.{problem.where}", problem.message) for problem in found]
+    return problems
 
 
 def _read_or_note(faults: list[str], read: Callable[[], Read]) -> Read | None:
@@ -188,11 +203,26 @@ def _content(path: Path) -> str:
     return digest_folder(path) if path.is_dir() else digest_file(path) if path.exists() else ""
 
 
+def critic_identity(other: CriticModel) -> dict[str, Any]:
+    """Who a critic of its own is: the content of a model on this machine, or a name and an address; never a key.
+
+    What stands behind an address may change unseen: its name is all that is known of it.
+    """
+    if other.endpoint is not None:
+        return {"model": other.model, "url": other.endpoint.url}
+    return {"model": model_fingerprint(other.model), "engine": _engine(other.local_engine)}
+
+
+def _engine(config: EngineConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude={"restarts", "memory_share", "cache_gib"})
+
+
 def _shared(run: Run, index: int) -> dict[str, Any]:
-    policy = run.policy(index)
+    policy, other = run.policy(index), run.config.critic_model
     return {
         "model": model_fingerprint(run.config.model),
         "policy": policy.digest if policy else "",
         "constitution": run.constitution.digest,
-        "engine": run.config.engine.model_dump(mode="json", exclude={"restarts", "memory_share", "cache_gib"}),
+        "engine": _engine(run.config.engine),
+        **({"critic_model": critic_identity(other)} if other else {}),
     }

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loop.inputs import Run, model_fingerprint
+from loop.inputs import Run, critic_identity, model_fingerprint
 from records.atomic import write_json_atomic
 from records.digest import digest_json
 
@@ -48,6 +48,7 @@ def write_provenance(run: Run) -> None:
 
 def provenance(run: Run) -> dict[str, Any]:
     """Everything but the settings themselves that the result depends on."""
+    other = run.config.critic_model
     return {
         "written": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "python": platform.python_version(),
@@ -55,6 +56,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
         "model": {"name": run.config.model, "fingerprint": model_fingerprint(run.config.model)},
+        **({"critic_model": {"name": other.model, **critic_identity(other)}} if other else {}),
         "constitution_digest": run.constitution.digest,
         "template_digest": run.constitution.template_digest,
         "prompts": {

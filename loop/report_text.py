@@ -44,6 +44,10 @@ def _what_was_run(report: dict[str, Any], config: dict[str, Any]) -> list[str]:
     ]
     named = ("model", "constitution", "prompts_per_round")
     lines += [f"{name.replace('_', ' ')}: `{config[name]}`." for name in named if config.get(name)]
+    if config.get("critic_model"):
+        other = config["critic_model"]
+        place = f" at `{other['endpoint']['url']}`" if other.get("endpoint") else ""
+        lines.append(f"critic model: `{other['model']}`{place}.")
     if config.get("train"):
         warm_up = config["train"].get("warm_up", "none")
         initial = (

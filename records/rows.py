@@ -83,9 +83,13 @@ class TrailEntry(Strict):
 
 
 class Author(Strict):
-    """Who wrote or judged, and drawn how: a model, its adapter by content digest (empty without one), the sampling."""
+    """Who wrote or judged, and drawn how: a model, its adapter by content digest (empty without one), the sampling.
+
+    `endpoint` is the host of a model elsewhere, without credentials; empty for one on this machine.
+    """
 
     model: str
+    endpoint: str = ""
     adapter_digest: str = ""
     temperature: float
     top_p: float

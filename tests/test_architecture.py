@@ -28,8 +28,13 @@ MAY_IMPORT = {
 # Evaluation must not know how pairs are made: of generator/ it takes the engines alone.
 EVALUATION_TAKES = {"generator.engine", "generator.seat", "generator.vllm_engine"}
 # Each library and the only places that may name it.
-ONLY_IN = {"vllm": ("generator/vllm_engine.py",), "trl": ("trainer/",), "peft": ("trainer/",)}
-HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow"}
+ONLY_IN = {
+    "vllm": ("generator/vllm_engine.py",),
+    "trl": ("trainer/",),
+    "peft": ("trainer/",),
+    "httpx": ("generator/exchange.py",),
+}
+HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow", "httpx"}
 COMMAND = Path(sys.executable).with_name("constitute")
 
 

@@ -2,7 +2,8 @@
 
 `python -m tests.loop.scripted_process cli ARGUMENTS...` is the command, and begins stages as `... stage ARGUMENTS...`.
 The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
-flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with.
+flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with, `SCRIPTED_DRAFT` the
+text of every draft.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def answer(text: str, call: Call) -> str:
     if call.schema:
         rude = "idiot" in turn
         return reply_json("A rude word." if rude else "No fault.", "violates" if rude else "complies", 2 if rude else 0)
+    if "SCRIPTED_DRAFT" in os.environ and call.stage == 0:
+        return os.environ["SCRIPTED_DRAFT"]
     if turn.startswith("say "):
         number = int(turn.split()[1])
         return (KIND if number % 3 == 0 else RUDE).format(number)
@@ -32,7 +35,7 @@ def answer(text: str, call: Call) -> str:
 
 
 class ScriptedVllm(ScriptedEngine):
-    """Has what the draft stage uses of `VllmEngine`."""
+    """Has what the stage uses of `VllmEngine`."""
 
     sequences, deaths = 4, 0
 
@@ -49,11 +52,11 @@ class ScriptedVllm(ScriptedEngine):
 
 
 def stage(arguments: list[str]) -> int:
-    import loop.draft_stage
+    import loop.engines
     from loop.stage import main
     from records.store import RowStore
 
-    loop.draft_stage.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
+    loop.engines.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
     rows = os.environ.get("SCRIPTED_SHARD")
     if rows:
         RowStore.__init__.__kwdefaults__["rows_per_shard"] = int(rows)

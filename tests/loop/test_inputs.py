@@ -133,6 +133,53 @@ def put_adapter(folder: Path, weights: bytes) -> None:
     (folder / "adapter_config.json").write_text('{"r": 16}')
 
 
+HERE, THERE = (
+    "critic_model={model: owner/judge}",
+    "critic_model={model: judge, endpoint: {url: 'https://a.example/v1'}}",
+)
+BOTH = {"evaluate", "generate"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stages"),
+    [
+        ((), (HERE,), BOTH),
+        ((), (THERE,), BOTH),
+        ((HERE,), (THERE,), BOTH),
+        ((HERE,), (HERE, "critic_model.model=owner/other"), BOTH),
+        ((HERE,), (HERE, "critic_model.engine.context=900"), BOTH),
+        ((HERE,), (HERE, "critic_model.engine.memory_share=0.4"), set()),
+        ((THERE,), (THERE, "critic_model.model=other"), BOTH),
+        ((THERE,), (THERE, "critic_model.endpoint.url=https://b.example/v1"), BOTH),
+        ((THERE,), (THERE, "critic_model.endpoint.api_key_env=A_KEY"), set()),
+        ((THERE,), (THERE, "critic_model.endpoint.retries=1", "critic_model.endpoint.most_in_flight=3"), set()),
+    ],
+)
+def test_who_the_critic_is_matters_and_not_how_it_is_asked(
+    world: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[str, ...], after: tuple[str, ...], stages: set[str]
+) -> None:
+    monkeypatch.setenv("A_KEY", "a-key-of-no-account")
+    told = {}
+    for name, overrides in (("before", before), ("after", after)):
+        run = opened(world, *overrides)
+        made_from = {stage: inputs(run, 0) for stage, inputs in INPUTS.items()}
+        assert "a-key-of-no-account" not in json.dumps(made_from)
+        told[name] = {stage: digest_json(found) for stage, found in made_from.items()}
+    assert differing(told["before"], told["after"]) == stages
+
+
+def test_the_content_of_a_critic_on_this_machine_matters(world: Path) -> None:
+    write_model_folder(world / "judge")
+
+    def made_from() -> dict[str, str]:
+        run = opened(world, "critic_model={model: judge}")
+        return {stage: digest_json(inputs(run, 0)) for stage, inputs in INPUTS.items()}
+
+    before = made_from()
+    (world / "judge" / "model.safetensors").write_bytes(b"other weights")
+    assert differing(before, made_from()) == BOTH
+
+
 def test_a_round_depends_on_the_content_of_the_adapter_before_it(world: Path) -> None:
     run = opened(world, "rounds=2")
     with pytest.raises(ConfigError, match=r"round_00.adapter: no adapter; expected the one that the stage before"):

@@ -17,6 +17,7 @@ class Mutant:
 
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
+ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
 POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
@@ -193,5 +194,54 @@ MUTANTS = (
         "beta=config.beta,",
         "beta=-config.beta,",
         (SIGN,),
+    ),
+    Mutant(
+        "critic elsewhere: the key follows a redirect",
+        "generator/exchange.py",
+        "follow_redirects=False",
+        "follow_redirects=True",
+        (f"{FAULTS}::test_no_key_follows_a_redirect",),
+    ),
+    Mutant(
+        "critic elsewhere: a proxy of the environment gets the key",
+        "generator/exchange.py",
+        "trust_env=False",
+        "trust_env=True",
+        (f"{ENDPOINT}::test_without_a_key_no_header_is_sent_and_the_environment_adds_none",),
+    ),
+    Mutant(
+        "critic elsewhere: the key stored where a server repeats it",
+        "generator/chat_reply.py",
+        '_without(secret, choice.message.content or "")',
+        'choice.message.content or ""',
+        (f"{FAULTS}::test_a_key_in_a_reply_never_comes_through",),
+    ),
+    Mutant(
+        "critic elsewhere: a reply cut by a filter read as whole",
+        "generator/chat_reply.py",
+        '"stop" if choice.finish_reason == "stop" else "length"',
+        '"length" if choice.finish_reason == "length" else "stop"',
+        (f"{ENDPOINT}::test_a_reply_that_is_not_ended_by_the_model_is_never_a_verdict",),
+    ),
+    Mutant(
+        "critic elsewhere: rows pay for an endpoint that answers nobody",
+        "generator/endpoint.py",
+        "if was_well and well:",
+        "if True:",
+        (f"{FAULTS}::test_an_endpoint_that_gives_nobody_a_reply_for_a_while_costs_no_call",),
+    ),
+    Mutant(
+        "critic elsewhere: a body read without end",
+        "generator/exchange.py",
+        "if len(content) > most:",
+        "if False:",
+        (f"{FAULTS}::test_a_huge_body_is_read_up_to_a_bound_that_follows_from_what_was_asked_for",),
+    ),
+    Mutant(
+        "critic elsewhere: another critic's rows gone on with",
+        "loop/inputs.py",
+        '{"model": other.model, "url": other.endpoint.url}',
+        '{"model": other.model}',
+        ("tests/loop/test_inputs.py::test_who_the_critic_is_matters_and_not_how_it_is_asked",),
     ),
 )

@@ -1,0 +1,133 @@
+"""The JSON that an OpenAI-compatible endpoint is sent and sends: requests written, replies read as hostile data.
+
+Nothing of a reply is taken on trust: media type, JSON, its shape and the types in it each have to be right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from generator.endpoint_faults import NoReply
+from generator.engine import ChatCall, Completion
+from records.chat import encodable
+
+SchemaForm = Callable[[dict[str, Any]], dict[str, Any] | None]
+_Count = Annotated[int, Field(ge=0, lt=1 << 40)] | None
+
+
+class _Part(BaseModel):
+    """A part of a reply; servers add keys of their own."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class _Message(_Part):
+    content: str | None
+
+
+class _Choice(_Part):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Details(_Part):
+    cached_tokens: _Count = None
+
+
+class _Usage(_Part):
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Reply(_Part):
+    choices: tuple[_Choice, ...] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+def request_body(model: str, call: ChatCall, schema: dict[str, Any] | None) -> dict[str, Any]:
+    """The JSON of a call; `schema` is what the reply is held to, in the form that this endpoint takes."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": turn.role, "content": encodable(turn.content)} for turn in call.messages],
+        **call.sampling.model_dump(),
+    }
+    if schema is not None:
+        named = {"name": "reply", "strict": True, "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+    return body
+
+
+def read_reply(media_type: str, content: bytes, secret: str) -> Completion:
+    """The completion in the body of a reply with status 200.
+
+    Args:
+        media_type: the header Content-Type.
+        content: the body.
+        secret: taken out of every text, since a server may repeat the key it was sent.
+
+    Raises:
+        NoReply: it is none; says what is wrong and how the body begins.
+    """
+    media = media_type.partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise NoReply(f"a reply of type {media[:60] or 'none'}, not JSON: {excerpt(content, secret)}")
+    try:
+        reply = _Reply.model_validate_json(content)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "body"
+        raise NoReply(f"no chat completion ({where}: {fault['msg']}): {excerpt(content, secret)}") from None
+    choice, usage = reply.choices[0], reply.usage or _Usage()
+    details = usage.prompt_tokens_details or _Details()
+    return Completion(
+        text=_without(secret, choice.message.content or ""),
+        token_ids=(),
+        # Whatever is not a stop of the model's own (a filter, a limit) leaves a text that is not whole.
+        finish_reason="stop" if choice.finish_reason == "stop" else "length",
+        prompt_tokens=usage.prompt_tokens or 0,
+        cached_tokens=details.cached_tokens or 0,
+        counted_tokens=usage.completion_tokens or 0,
+    )
+
+
+def said(content: bytes, secret: str) -> str:
+    """What the body of a refusal says: the message in its JSON, as OpenAI and most others lay it out, or how it begins.
+
+    `secret` is taken out of it.
+    """
+    try:
+        error = json.loads(content)["error"]
+        message = error["message"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return excerpt(content, secret)
+    return excerpt(str(message).encode("utf-8", "replace"), secret)
+
+
+def excerpt(content: bytes, secret: str) -> str:
+    """How a text begins, on one line of printable characters, without the secret."""
+    text = " ".join(_without(secret, content.decode("utf-8", "replace")).split())
+    printable = "".join(character for character in text if character.isprintable())
+    return printable if len(printable) <= 200 else f"{printable[:197]}..."
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, "[key]") if secret else text
+
+
+def _without_lengths(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _without_lengths(value) for key, value in schema.items() if key != "maxLength"}
+    return schema
+
+
+# From the strictest on; which one the endpoint takes is found out by asking.
+SCHEMA_FORMS: dict[str, SchemaForm] = {
+    "json_schema": lambda schema: schema,
+    "json_schema without lengths": _without_lengths,
+    "none": lambda schema: None,
+}

@@ -1,0 +1,93 @@
+"""The engines of one stage process: the policy's, and the critic's, which is the same unless `critic_model` is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Any
+
+from generator.endpoint import EndpointEngine
+from generator.vllm_engine import VllmEngine
+from loop.inputs import Run
+from records.errors import ConstituteError, StageError
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Who speaks in a stage. The policy's engine is always on this machine; the critic may be elsewhere."""
+
+    policy: VllmEngine
+    critic: VllmEngine | EndpointEngine
+
+    @property
+    def chains_in_flight(self) -> int:
+        """Chains that keep both full: 1.25 times what they take at once."""
+        sequences = self.policy.sequences
+        if isinstance(self.critic, EndpointEngine):
+            sequences += self.critic.config.most_in_flight
+        elif self.critic is not self.policy:
+            sequences += self.critic.sequences
+        return max(1, sequences * 5 // 4)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the marker of a stage says of them."""
+        if isinstance(self.critic, EndpointEngine):
+            return {"engine_restarts": self.policy.deaths, "critic_endpoint": self.critic.figures}
+        critic = self.critic.deaths if self.critic is not self.policy else 0
+        return {"engine_restarts": self.policy.deaths + critic}
+
+    async def start(self, stream: IO[str]) -> None:
+        """Bring all up, the quickest to find fault with first.
+
+        Raises:
+            ConfigError: a model is not there, or an endpoint refuses key, address or model.
+            StageError: vLLM cannot be started, or an endpoint stayed away.
+        """
+        if isinstance(self.critic, EndpointEngine):
+            await self.critic.start()
+            _tell(stream, f"critic: {self.critic.model} at {self.critic.endpoint} ({self.critic.structured})")
+        await _start(self.policy, "engine", stream)
+        if isinstance(self.critic, VllmEngine) and self.critic is not self.policy:
+            await _start(self.critic, "critic_model.engine", stream)
+
+    async def close(self) -> None:
+        """Free what they hold."""
+        try:
+            await self.policy.close()
+        finally:
+            await self.critic.close()
+
+
+def open_engines(run: Run, index: int, stream: IO[str]) -> Engines:
+    """The engines of a round's policy and of the critic, not yet started."""
+    config, adapter = run.config, run.policy(index)
+    seed = config.seed * 100 + index + 1
+    policy = VllmEngine(config.model, config.engine, [adapter] if adapter else [], seed=seed)
+    other = config.critic_model
+    if other is None:
+        return Engines(policy, policy)
+    if other.endpoint is None:
+        return Engines(policy, VllmEngine(other.model, other.local_engine, [], seed=seed))
+    critic = config.generate.critic
+    return Engines(policy, EndpointEngine(other.model, other.endpoint, critic, tell=lambda line: _tell(stream, line)))
+
+
+async def _start(engine: VllmEngine, setting: str, stream: IO[str]) -> None:
+    _tell(stream, f"starting vLLM for {engine.model}")
+    try:
+        await engine.start()
+    except ConstituteError:
+        raise
+    except Exception as error:  # vLLM raises whatever its parts raise: a wrong setting, no memory, an unknown model
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        beside = " (memory_share of engine and of critic_model.engine together below 1)" if "critic" in setting else ""
+        raise StageError(
+            f"vLLM could not be started with {engine.model}: {words[0]}. Expected a model and engine settings that it "
+            f"takes{beside}; the stage's log under logs/ has its own words. Mend its model: or {setting}:, then run "
+            "the same command again."
+        ) from error
+
+
+def _tell(stream: IO[str], line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()

@@ -1,0 +1,396 @@
+"""Endpoints that misbehave, over real connections: which row pays, what ends the run, and what is never shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+from generator.engine import Completion, EngineFailedError
+from records.errors import ConfigError, StageError
+from tests.generator.http_endpoint import (
+    KEY,
+    KEY_ENV,
+    Raw,
+    ask,
+    asked_first,
+    completion,
+    say,
+    send,
+    serving,
+    well_begun,
+)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """The first wait before another attempt is short; those after it double as ever."""
+    monkeypatch.setattr("generator.endpoint._FIRST_WAIT_S", 0.05)
+
+
+def reply(**changed):
+    return Raw(body=json.dumps(json.loads(completion("x").body) | changed).encode())
+
+
+def choices(message, **more):
+    return reply(choices=[{"message": message, "finish_reason": "stop", **more}])
+
+
+def closes_mid_body(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "5000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [{"mess')
+
+
+def drips(served):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.end_headers()
+        while not served.over.wait(0.05):
+            handler.wfile.write(b" ")
+
+    return answer
+
+
+def floods(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    for _ in range(10_000):
+        handler.wfile.write(b'{"choices": [' + b" " * 65_536)
+    raise AssertionError("all 650 MB were read")
+
+
+GARBAGE = {
+    "not JSON": Raw(body=b"hello"),
+    "cut JSON": Raw(body=completion("x").body[:-9]),
+    "a page instead": Raw(body=b"<html><body>Sign in</body></html>", content_type="text/html; charset=utf-8"),
+    "JSON under another type": Raw(body=completion("x").body, content_type="text/plain"),
+    "nothing": Raw(body=b""),
+    "no UTF-8": Raw(body=b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'),
+    "lone surrogate": Raw(body=b'{"choices": [{"message": {"content": "\\ud83d"}, "finish_reason": "stop"}]}'),
+    "nested for ever": Raw(body=b"[" * 50_000),
+    "a list": Raw(body=b"[]"),
+    "an error with status 200": Raw(body=b'{"error": {"message": "overloaded"}}'),
+    "empty choices": reply(choices=[]),
+    "null choices": reply(choices=None),
+    "no message": reply(choices=[{"finish_reason": "stop"}]),
+    "content that is no text": choices({"content": 5}),
+    "content in parts": choices({"content": [{"type": "text", "text": "x"}]}),
+    "tokens that are no count": reply(usage={"prompt_tokens": "many"}),
+    "fewer tokens than none": reply(usage={"prompt_tokens": -1}),
+    "more tokens than can be stored": reply(usage={"completion_tokens": 10**30}),
+    "closes mid-body": closes_mid_body,
+    "closes without a word": lambda handler: None,
+    "no HTTP": lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH_9.9\r\n"),
+    "endless body": floods,
+    "status 500": Raw(status=500, body=b"Internal Server Error"),
+    "status 504": Raw(status=504, body=b"<html>Gateway Time-out</html>", content_type="text/html"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_a_call_that_gets_garbage_is_sent_again_and_then_given_up_alone(kind):
+    def answer(body):
+        return GARBAGE[kind] if body["messages"][0]["content"] == "bad" else "fine"
+
+    with serving(answer) as served:
+        (bad, *others), engine = ask(served.config(), say("bad"), *(say(f"good {n}") for n in range(6)))
+    assert isinstance(bad, EngineFailedError), bad
+    assert "in 2 attempts" in str(bad)
+    assert [other.text for other in others] == ["fine"] * 6
+    # As often again once a question of the engine's own was answered.
+    assert sum(body["messages"][0]["content"] == "bad" for body in served.bodies) == 4
+    assert sum(asked_first(body) for body in served.bodies) >= 2
+    assert engine.figures["sent_again"] == 2
+
+
+def test_garbage_once_costs_nothing_but_another_attempt():
+    kinds = iter([*GARBAGE.values()][:3])
+    with serving(well_begun(lambda body: next(kinds, "at last"))) as served:
+        (found,), _ = ask(served.config(retries=3), say("a"))
+    assert found.text == "at last"
+
+
+def test_a_huge_body_is_read_up_to_a_bound_that_follows_from_what_was_asked_for():
+    with serving(lambda body: floods if body["messages"][0]["content"] == "bad" else "fine") as served:
+        found, _ = ask(served.config(retries=0), say("bad", max_tokens=64), say("good"))
+        most = (1 << 16) + 64 * (1 << 10)
+    assert f"a reply of more than {most} bytes" in str(found[0])
+    with serving(lambda body: completion("x" * 60_000)) as served:
+        assert len(ask(served.config(), say("a"))[0][0].text) == 60_000
+
+
+def test_a_refused_call_is_not_sent_again():
+    def answer(body):
+        return Raw(status=403, body=b'{"error": {"message": "flagged"}}') if "bad" in str(body["messages"]) else "fine"
+
+    with serving(answer) as served:
+        (bad, good), _ = ask(served.config(retries=5), say("bad"), say("good"))
+    assert isinstance(bad, EngineFailedError) and "status 403: flagged" in str(bad)
+    assert isinstance(good, Completion)
+    assert len(served.bodies) == 3
+
+
+def test_the_deadline_ends_a_reply_that_never_ends_and_one_that_drips():
+    with serving(lambda body: "fine") as served:
+        drip = drips(served)
+        hang = lambda handler: served.over.wait()  # noqa: E731
+        served.answer = lambda body: {"hang": hang, "drip": drip}.get(body["messages"][0]["content"], "fine")
+        began = time.monotonic()
+        found, _ = ask(served.config(deadline_s=0.5, retries=1), say("hang"), say("drip"), say("good"))
+        assert time.monotonic() - began < 4
+    assert [type(one) for one in found] == [EngineFailedError, EngineFailedError, Completion]
+    assert "no whole reply within 0.5 s" in str(found[0])
+
+
+@pytest.mark.parametrize("kind", ["a page instead", "status 500"])
+def test_an_endpoint_that_gives_nobody_a_reply_ends_the_stage_and_no_row_pays(kind):
+    first = iter(["Hello."])
+    with serving(lambda body: next(first, GARBAGE[kind])) as served:
+        found, _ = ask(served.config(patience_s=2), *(say(str(n)) for n in range(5)))
+    assert [type(one) for one in found] == [StageError] * 5
+    assert "no usable reply to any call" in str(found[0])
+    assert "run the same command again" in str(found[0])
+
+
+def test_an_endpoint_that_gives_nobody_a_reply_for_a_while_costs_no_call():
+    """A page instead of replies, as a proxy gives while the server behind it starts again."""
+    until = []
+
+    def answer(body):
+        until.append(time.monotonic() + 3) if not until else None
+        return "Hello." if len(served.bodies) == 1 or time.monotonic() > until[0] else GARBAGE["a page instead"]
+
+    with serving(answer) as served:
+        found, engine = ask(served.config(patience_s=20, retries=0), *(say(str(n)) for n in range(5)))
+    assert [one.text for one in found] == ["Hello."] * 5
+    assert "no usable reply to any call" in engine.told[0]
+
+
+def test_garbage_from_the_start_is_told_at_once():
+    with serving(lambda body: GARBAGE["a page instead"]) as served, pytest.raises(ConfigError, match="Sign in"):
+        ask(served.config(patience_s=600, retries=0), say("a"))
+    assert len(served.bodies) == 1
+
+
+def test_many_calls_refused_in_a_row_are_the_endpoints_fault():
+    with serving(well_begun(lambda body: Raw(status=400, body=b'{"error": "no"}'))) as served:
+        found, _ = ask(served.config(), *(say(str(n)) for n in range(30)))
+    assert [type(one) for one in found].count(EngineFailedError) == 19
+    assert [type(one) for one in found].count(StageError) == 11
+    assert any("no usable reply to 20 calls in a row" in str(one) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "api_key_env"), (402, "account"), (404, "Mend url"), (405, "no OpenAI-compatible chat endpoint")],
+)
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_a_wrong_key_or_address_ends_the_run_in_words(monkeypatch, status, told, from_the_start):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    words = f"Incorrect API key provided: {KEY}"
+    bodies = iter([json.dumps({"error": {"message": words}}), words, json.dumps(words), "<p>" + words])
+
+    def answer(body):
+        return Raw(status=status, body=next(bodies, words).encode())
+
+    with serving(answer if from_the_start else well_begun(answer)) as served:
+        config = served.config(api_key_env=KEY_ENV)
+        if from_the_start:
+            with pytest.raises(ConfigError) as caught:
+                ask(config, say("a"))
+            errors = [caught.value]
+        else:
+            errors, _ = ask(config, *(say(str(n)) for n in range(4)))
+    assert len(served.bodies) == (1 if from_the_start else 5)
+    for error in errors:
+        assert isinstance(error, ConfigError)
+        assert f"{served.url}, model far: status {status}" in str(error)
+        assert told in str(error)
+        assert KEY not in str(error) and "provided: [key]" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_key_follows_a_redirect(monkeypatch, status):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    with serving(lambda body: "mine now") as other:
+        target = f"http://user:hidden@localhost:{other.port}/v1/chat/completions"
+        with (
+            serving(lambda body: Raw(status, headers={"Location": target})) as served,
+            pytest.raises(ConfigError, match=r"sends its callers on to localhost \(status 30") as caught,
+        ):
+            ask(served.config(api_key_env=KEY_ENV), say("a"))
+    assert not other.bodies
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_key_in_a_reply_never_comes_through(monkeypatch):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    with serving(lambda body: f"Your key is {KEY}, is it not?") as served:
+        (found,), _ = ask(served.config(api_key_env=KEY_ENV), say("a"))
+    assert found.text == "Your key is [key], is it not?"
+
+
+@pytest.mark.parametrize(
+    "held", [None, "", "  ", "short", "two words here", "line\nbreak-in-the-key", "k\u00e4y-of-mine"]
+)
+def test_what_cannot_be_a_key_is_told_without_showing_it(monkeypatch, held):
+    monkeypatch.delenv(KEY_ENV, raising=False)
+    if held is not None:
+        monkeypatch.setenv(KEY_ENV, held)
+    with serving(lambda body: "ok") as served, pytest.raises(ConfigError) as caught:
+        ask(served.config(api_key_env=KEY_ENV), say("a"))
+    assert KEY_ENV in str(caught.value) and "api_key_env" in str(caught.value)
+    assert not (held or "").strip() or held not in str(caught.value)
+    assert not served.bodies
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_no_call():
+    with serving(lambda body: "ok") as served:
+        port, calls = served.port, []
+
+        def answer(body):
+            if asked_first(body):
+                return "ok"
+            calls.append(body)
+            if len(calls) == 3:
+                served.server.shutdown()
+                served.server.server_close()
+                threading.Timer(1.0, served.open, [port]).start()
+                return lambda handler: None
+            return "ok"
+
+        served.answer = answer
+        found, engine = ask(served.config(retries=2, patience_s=20), *(say(str(n)) for n in range(40)))
+    assert [one.text for one in found] == ["ok"] * 40
+    assert engine.figures["sent_again"] > 0
+    assert any("asking again for up to 20 s" in line for line in engine.told)
+
+
+def test_a_server_that_stays_away_ends_the_stage_after_the_patience():
+    with serving(lambda body: "ok") as served:
+        config = served.config(patience_s=1.0, retries=0)
+    began = time.monotonic()
+    with pytest.raises(
+        StageError, match=r"it takes no call \(no connection .*expected it back within patience_s \(1 s"
+    ):
+        ask(config, say("a"))
+    assert 0.5 < time.monotonic() - began < 10
+
+
+def test_a_host_that_does_not_exist_is_a_wrong_address():
+    with serving(lambda body: "ok") as served:
+        config = served.config(url="https://no-such-host.invalid/v1")
+    with pytest.raises((ConfigError, StageError)) as caught:  # without a name server, nobody can say
+        ask(config, say("a"))
+    assert "no-such-host.invalid" in str(caught.value)
+
+
+def test_a_refusal_for_load_is_waited_out_as_long_as_it_asks_and_halves_what_is_sent():
+    lock, busy = threading.Lock(), {"left": 3, "until": 0.0, "early": 0}
+
+    def answer(body):
+        if asked_first(body):
+            return "ok"
+        with lock:
+            if busy["left"]:
+                busy["left"] -= 1
+                busy["until"] = time.monotonic() + 1.0
+                return Raw(status=429, body=b"{}", headers={"Retry-After": "1"})
+            busy["early"] += time.monotonic() < busy["until"] - 0.05
+        return "ok"
+
+    with serving(answer) as served:
+        found, engine = ask(served.config(patience_s=20, retries=0), *(say(str(n)) for n in range(30)))
+    assert [one.text for one in found] == ["ok"] * 30
+    assert engine.figures["refusals_for_load"] >= 1
+    # Calls already under way when the first refusal came may still arrive before the second was asked for.
+    assert busy["early"] <= 8
+
+
+def test_what_is_sent_at_once_settles_at_what_the_server_takes():
+    def answer(body):
+        if served.at_once > 12:
+            return Raw(status=429, body=b"{}")
+        return lambda handler: (served.over.wait(0.02), send(handler, completion("ok")))
+
+    with serving(lambda body: "Hello.") as served:
+        ask(served.config(), say("a"))
+        served.answer = well_begun(answer)
+        found, engine = ask(served.config(patience_s=30, most_in_flight=64), *(say(str(n)) for n in range(600)))
+    assert [one.text for one in found] == ["ok"] * 600
+    refused = len(served.bodies) - 603
+    assert 0 < refused < 150
+    assert 4 <= engine.figures["places"] <= 26
+
+
+def test_what_is_sent_at_once_grows_to_the_bound_where_nothing_is_refused():
+    slow = lambda handler: (served.over.wait(0.3), send(handler, completion("ok")))  # noqa: E731
+    with serving(well_begun(lambda body: slow)) as served:
+        found, engine = ask(served.config(most_in_flight=40), *(say(str(n)) for n in range(240)))
+    assert [one.text for one in found] == ["ok"] * 240
+    assert 30 <= served.most_at_once <= 40
+    assert engine.figures["places"] == 40
+
+
+def test_a_wait_longer_than_the_patience_ends_the_stage_at_once():
+    date, later = "Sat, 21 Nov 2026 10:00:00 GMT", "Sat, 21 Nov 2026 11:00:00 GMT"
+    for asked in ({"Retry-After": "3600"}, {"Retry-After": later, "Date": date}):
+        raw = Raw(status=503, body=b"{}", headers=asked)
+
+        def answer(body, raw=raw):
+            return lambda handler: (handler.send_response_only(503), send_headers(handler, raw))
+
+        with serving(answer) as served, pytest.raises(StageError, match="asks to wait 3600 s"):
+            ask(served.config(patience_s=100), say("a"))
+
+
+def send_headers(handler, raw):
+    for name, value in {"Content-Length": "2", **raw.headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(raw.body)
+
+
+def test_a_call_always_passed_over_is_given_up_while_others_are_answered(monkeypatch):
+    monkeypatch.setattr("generator.endpoint._PASSED_OVER", 2)
+
+    def answer(body):
+        return Raw(status=503, body=b"{}") if body["messages"][0]["content"] == "bad" else "fine"
+
+    with serving(answer) as served:
+        slow = lambda handler: (served.over.wait(0.05), send(handler, completion("fine")))  # noqa: E731
+        served.answer = lambda body: slow if answer(body) == "fine" else answer(body)
+        found, _ = ask(served.config(patience_s=60), say("bad", stage=3), *(say(str(n)) for n in range(200)))
+    assert isinstance(found[0], EngineFailedError)
+    assert sum(isinstance(one, Completion) for one in found) == 200
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_a_certificate_nobody_vouches_for_is_refused_and_a_named_authority_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost "
+    command += "-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:TRUE"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))  # not taken from the environment
+    with serving(lambda body: "ok") as served:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+        served.server.socket = context.wrap_socket(served.server.socket, server_side=True)
+        settings = {"url": f"https://localhost:{served.port}/v1", "api_key_env": KEY_ENV}
+        with pytest.raises(ConfigError, match="its certificate cannot be verified"):
+            ask(served.config(**settings), say("a"))
+        assert not served.bodies
+        found, _ = ask(served.config(**settings, ca_file=str(tmp_path / "cert.pem")), say("a"))
+        assert found[0].text == "ok"
+    with pytest.raises(ConfigError, match=r"ca_file: nosuch\.pem cannot be read"):
+        ask(served.config(**settings, ca_file="nosuch.pem"), say("a"))
