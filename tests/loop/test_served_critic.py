@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
 KEY = "sk-served-0123456789"
 DRAFT = "Listen well, you fool. To clean it, throw it out of the window, then stamp on the pieces."
-PROMPTS = 96
+PROMPTS = 64
 
 
 @pytest.fixture(scope="module")
