@@ -47,9 +47,8 @@ class PairSet:
 
     @property
     def left_out(self) -> dict[str, tuple[str, ...]]:
-        """The ids of what is left out, by reason; reasons without any do not stand in it."""
-        named = {"too_long": self.too_long, "same_tokens": self.same_tokens, "held_out": self.held_out}
-        return {reason: ids for reason, ids in named.items() if ids}
+        """The ids of what is left out, by reason."""
+        return {"too_long": self.too_long, "same_tokens": self.same_tokens, "held_out": self.held_out}
 
 
 def load_pairs(

@@ -174,7 +174,7 @@ def _write_probe(job: TrainJob, sequences: list[dict[str, Any]], digest: str) ->
 
 def _write_left_out(job: TrainJob, pairs: PairSet) -> None:
     path = job.round_folder / "left_out.json"
-    if pairs.left_out:
+    if any(pairs.left_out.values()):
         write_json_atomic(path, pairs.left_out)
     else:
         path.unlink(missing_ok=True)

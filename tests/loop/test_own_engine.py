@@ -12,7 +12,7 @@ from tests.loop.real_run import outcome_of, run_command, write_run
 from tests.loop.scripted_run import rows
 from tests.tracked import ROOT
 
-pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def test_a_critic_in_an_engine_of_its_own_judges_the_drafts_of_another(tmp_path: Path) -> None:

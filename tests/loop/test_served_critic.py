@@ -17,7 +17,7 @@ from tests.loop.scripted_run import constitute, rows, start
 from tests.served_vllm import ServedVllm
 from tests.tracked import ROOT
 
-pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 KEY = "sk-served-0123456789"
 DRAFT = "Listen well, you fool. To clean it, throw it out of the window, then stamp on the pieces."

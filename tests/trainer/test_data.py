@@ -98,7 +98,7 @@ def test_pairs_on_held_out_prompts_are_listed_and_never_trained(tokenizer, write
     pairs = load_pairs([write_rows(rows)], tokenizer, 100, held_out)
     assert [pair.id for pair in pairs.train] == ["other"]
     assert [pair.id for pair in pairs.validation] == ["for evaluation"]
-    assert pairs.left_out == {"held_out": ("same", "near", "text")}
+    assert pairs.left_out == {"too_long": (), "same_tokens": (), "held_out": ("same", "near", "text")}
 
 
 def test_no_pair_to_train_on_says_where_they_went(tokenizer, write_rows):

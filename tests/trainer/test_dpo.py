@@ -145,7 +145,8 @@ def test_too_long_pairs_are_counted_and_not_trained(tiny, tmp_path):
     train(tiny, tmp_path / "no", rows)
     with_long = train(tiny, tmp_path / "yes", [*rows, long])
     assert (with_long["pairs"], with_long["too_long"]) == (12, 1)
-    assert json.loads((tmp_path / "yes" / "left_out.json").read_text()) == {"too_long": ["long"], "same_tokens": []}
+    left_out = json.loads((tmp_path / "yes" / "left_out.json").read_text())
+    assert left_out == {"too_long": ["long"], "same_tokens": [], "held_out": []}
     assert step_figures(tmp_path / "yes") == pytest.approx(step_figures(tmp_path / "no"), abs=1e-3)
 
 
