@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+# Looking for plugins reads the metadata of every installed package, a tenth of a start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
@@ -147,6 +151,7 @@ def config(
     """Describe the settings of a run file."""
     import json
 
+    os.environ["CONSTITUTE_DESCRIBE"] = "1"  # records/strict.py: descriptions are read where they are shown
     from loop.config import RunConfig
 
     described: dict[str, Any] = RunConfig.model_json_schema()

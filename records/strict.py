@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import BaseModel, ConfigDict
+
+# Reading the docstrings of fields out of the source is a sixth of a start, and only `constitute config` shows them: it
+# sets this variable before the first section is defined.
+DESCRIBE = "CONSTITUTE_DESCRIBE"
 
 
 class Strict(BaseModel):
@@ -12,6 +18,6 @@ class Strict(BaseModel):
 
 
 class Settings(Strict):
-    """A section of a run file: the docstring under a field is its description in `--help` and in the JSON schema."""
+    """A section of a run file: the docstring under a field is its description in `constitute config`."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=DESCRIBE in os.environ)

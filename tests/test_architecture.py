@@ -101,24 +101,37 @@ def test_a_cold_import_is_light(module: str) -> None:
     assert not HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "demo"], ["check", "configs/demo.yaml"]])
-def test_the_command_answers_within_half_a_second(arguments: list[str]) -> None:
-    """The processor's time of the fastest start: what else the machine does must not decide the test."""
+REFERENCE = (
+    "import asyncio, email.message, http.client, unittest.mock, xml.dom.minidom, sqlite3, argparse, logging.config;"
+    "import decimal; print('imported')"
+)
+# The processor's time that importing these takes where a start is held to half a second. The speed of shared machines
+# swings twofold within minutes; a slower moment is allowed for by as much as it slows this too.
+REFERENCE_SECONDS = 0.12
+
+
+def processor_seconds(*command: str) -> float:
+    """Of one start; one that waits (for a host, say) uses no processor, so the clock counts too, with room for load."""
     # As in a user's shell, where byte code is kept; the first start writes it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    fastest = float("inf")
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+    assert done.returncode == 0 and done.stdout.strip(), done.stdout + done.stderr
+    return max(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall / 5)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "demo"], ["check", "configs/demo.yaml"]])
+def test_the_command_answers_within_half_a_second(arguments: list[str]) -> None:
+    """The fastest of a few starts: what else the machine does must not decide the test."""
+    fastest = reference = float("inf")
     for attempt in range(12):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        done = subprocess.run([COMMAND, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
-        after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.strip()
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        # A start that waits (for a host, say) uses no processor, so the clock is looked at too, with room for load.
-        fastest = min(fastest, max(used, wall / 5))
-        if fastest <= 0.5 and attempt > 0:
+        fastest = min(fastest, processor_seconds(str(COMMAND), *arguments))
+        reference = min(reference, processor_seconds(sys.executable, "-c", REFERENCE))
+        if attempt > 0 and fastest <= 0.5:
             return
-    pytest.fail(f"the fastest of twelve took {fastest:.2f} s; expected at most 0.5")
+    allowed = 0.5 * max(1.0, reference / REFERENCE_SECONDS)
+    assert fastest <= allowed, f"the fastest of twelve took {fastest:.2f} s; expected at most {allowed:.2f}"
 
 
 def test_no_committed_file_names_a_registry_host_or_a_place_of_one_machine() -> None:

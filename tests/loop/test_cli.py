@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from loop.cli import main
 from tests.loop.scripted_run import write_model_folder, write_world
+from tests.tracked import ROOT
 
 Command = Callable[..., tuple[int, str]]
 
@@ -173,3 +175,15 @@ def test_a_bug_of_this_project_keeps_its_traceback(command: Command, monkeypatch
     monkeypatch.setattr("loop.config.load_run_config", broken)
     with pytest.raises(ZeroDivisionError):
         command("run", "run.yaml")
+
+
+def test_the_settings_are_described_though_starts_do_not_read_their_descriptions() -> None:
+    """In processes of their own: descriptions are read only where the command is `config`."""
+    for arguments, told in (
+        (("config", "--schema"), "Passes over the pairs. Preference training overfits quickly"),
+        (("config",), "min_pairs: Fewer train pairs than this in a round end the loop"),
+    ):
+        command = [sys.executable, "-m", "loop.cli", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout
