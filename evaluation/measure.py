@@ -76,7 +76,6 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
         config: how much and by whom.
         store: `DraftRow`s; drafts whose id is there are passed over.
         advance: called as `advance(1, truncated=n)` after each row, as `records.progress.Progress.advance`.
-
         few_shots: the worked examples that the critic sees when it labels, so that the same critic is measured.
 
     Raises:
@@ -85,23 +84,8 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
     """
     require_valid_checks(list(prompts))
     bench = _Bench(constitution, replace(policy, sampling=config.sampling), critic, config, few_shots)
-    todo = _drafts_to_do(prompts, config, store)
-    failed: list[DraftRow] = []
-    n_truncated, n_done = 0, len(store.ids)
-
-    async def work() -> None:
-        nonlocal n_truncated, n_done
-        for prompt, number in todo:
-            row = await evaluate_draft(prompt, number, bench)
-            n_truncated += row.finish == "truncated"
-            n_done += row.problem != "engine_error"
-            if row.problem == "engine_error":
-                failed.append(row)
-            else:
-                store.append(row)
-            advance(1, truncated=n_truncated)
-
-    await _run_workers(work, config.in_flight)
+    failed = await _draft_and_judge(_drafts_to_do(prompts, config, store), bench, store, advance)
+    n_done = len(store.ids)
     if len(failed) > n_done:
         raise StageError(
             f"the engine gave up on {len(failed)} of {len(failed) + n_done} drafts ({failed[0].detail}); the rows of "
@@ -109,6 +93,28 @@ async def evaluate_policy(  # noqa: PLR0913 - two seats and two outlets; a recor
         )
     for row in failed:
         store.append(row)
+
+
+async def _draft_and_judge(
+    todo: Iterator[tuple[Prompt, int]], bench: _Bench, store: RowStore, advance: Advance
+) -> list[DraftRow]:
+    """Store each row as it is finished; those that the engine gave up on are returned instead."""
+    failed: list[DraftRow] = []
+    n_truncated = 0
+
+    async def work() -> None:
+        nonlocal n_truncated
+        for prompt, number in todo:
+            row = await evaluate_draft(prompt, number, bench)
+            n_truncated += row.finish == "truncated"
+            if row.problem == "engine_error":
+                failed.append(row)
+            else:
+                store.append(row)
+            advance(1, truncated=n_truncated)
+
+    await _run_workers(work, bench.config.in_flight)
+    return failed
 
 
 def _drafts_to_do(prompts: Sequence[Prompt], config: EvaluateConfig, store: RowStore) -> Iterator[tuple[Prompt, int]]:

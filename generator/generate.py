@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,9 @@ async def generate_pairs(
     done = pairs.ids | rejects.ids
     waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
     display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
-    tokens = 0
     try:
-        async with aclosing(
-            run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
-        ) as outcomes:
-            async for outcome in outcomes:
-                (pairs if isinstance(outcome, Pair) else rejects).append(outcome)
-                tokens += sum(entry.output_tokens for entry in outcome.trail)
-                rate = tokens / (time.monotonic() - started)
-                display.advance(1, pairs=len(pairs.ids), rejects=len(rejects.ids), tokens_per_second=round(rate))
+        chains = run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
+        await _store(chains, pairs, rejects, display)
     finally:
         pairs.close()
         rejects.close()
@@ -62,6 +55,19 @@ async def generate_pairs(
     figures = count_outcomes(folder, method.constitution)
     assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
+
+
+async def _store(
+    chains: AsyncGenerator[Pair | Reject, None], pairs: RowStore, rejects: RowStore, display: Progress
+) -> None:
+    """Each outcome to its folder as it comes."""
+    started, tokens = time.monotonic(), 0
+    async with aclosing(chains) as outcomes:
+        async for outcome in outcomes:
+            (pairs if isinstance(outcome, Pair) else rejects).append(outcome)
+            tokens += sum(entry.output_tokens for entry in outcome.trail)
+            rate = tokens / (time.monotonic() - started)
+            display.advance(1, pairs=len(pairs.ids), rejects=len(rejects.ids), tokens_per_second=round(rate))
 
 
 def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loop.arguments import OUTPUTS, Outputs, run_path
 from records.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loop.export_wanted import Wanted
 
 
 def export(
@@ -42,10 +45,7 @@ def export(
         constitution=constitution,
         licence=licence,
     )
-    if push and wanted.is_file:
-        raise ConfigError(f"--push {push}: uploads a folder with its card; expected -o FOLDER, not {output}.")
-    if public and not push:
-        raise ConfigError("--public: says how --push uploads; expected --push OWNER/NAME with it.")
+    _check_push(push, public, wanted)
     opened = open_push(push, private=not public) if push else None
     tally = write_export(wanted)
     print(f"{tally.pairs.total()} pairs as {to}: {output}")
@@ -53,3 +53,10 @@ def export(
         print(f"left out, {reason}: {count}")
     if opened:
         print(f"uploaded: {upload(opened, output)}")
+
+
+def _check_push(push: str | None, public: bool, wanted: Wanted) -> None:
+    if push and wanted.is_file:
+        raise ConfigError(f"--push {push}: uploads a folder with its card; expected -o FOLDER, not {wanted.output}.")
+    if public and not push:
+        raise ConfigError("--public: says how --push uploads; expected --push OWNER/NAME with it.")

@@ -67,12 +67,26 @@ def load_pairs(
         ConfigError: conversational data, and the tokeniser has no chat template.
     """
     preferences = read_preferences(paths)
+    pairs = _sorted_out(preferences, tokenizer, max_tokens, held_out)
+    if not pairs.train:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(pairs.validation)} are "
+            f"for validation only, {len(pairs.too_long)} are longer than {max_tokens} tokens, {len(pairs.same_tokens)} "
+            f"have sides that are the same tokens, {len(pairs.held_out)} are on held-out prompts. Raise "
+            "train.max_tokens, or make more pairs."
+        )
+    return pairs
+
+
+def _sorted_out(
+    preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: frozenset[str]
+) -> PairSet:
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
-    too_long, same_tokens, kept_back = [], [], []
+    left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": []}
     for preference in preferences:
         if preference.split == "train" and _prompt_key(preference) in held_out:
-            kept_back.append(preference.id)
+            left_out["held_out"].append(preference.id)
             continue
         try:
             pair = encode_preference(preference, tokenizer)
@@ -80,21 +94,16 @@ def load_pairs(
             problems.append(f"{preference.where}: {error}")
             continue
         if pair.chosen_ids == pair.rejected_ids:
-            same_tokens.append(pair.id)
+            left_out["same_tokens"].append(pair.id)
         elif pair.tokens > max_tokens:
-            too_long.append(pair.id)
+            left_out["too_long"].append(pair.id)
         else:
             kept[preference.split].append(pair)
     raise_problems(problems)
-    if not kept["train"]:
-        raise DataError(
-            f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(kept['validation'])} are "
-            f"for validation only, {len(too_long)} are longer than {max_tokens} tokens, {len(same_tokens)} have sides "
-            f"that are the same tokens, {len(kept_back)} are on held-out prompts. Raise train.max_tokens, or make more "
-            "pairs."
-        )
     return PairSet(
-        tuple(kept["train"]), tuple(kept["validation"]), tuple(too_long), tuple(same_tokens), tuple(kept_back)
+        train=tuple(kept["train"]),
+        validation=tuple(kept["validation"]),
+        **{reason: tuple(ids) for reason, ids in left_out.items()},
     )
 
 

@@ -85,22 +85,13 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
     if job.output.exists():
         raise StageError(f"{job.output} exists already; expected a new folder. Remove it or name another.")
     prepare_environment(job.model)
-    tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
-    context = context_of(job.model, trust_remote_code=job.trust_remote_code)
-    most = min(job.config.max_tokens, context or job.config.max_tokens)
-    encoded, too_long = encode_rows(tokenizer, rows, most, job.config.loss_on)
-    if not encoded:
-        raise DataError(
-            f"{len(too_long)} rows are longer than {most} tokens and none is left to train on. "
-            "Raise max_tokens where the model's context allows, or give other rows."
-        )
+    tokenizer, encoded, too_long = _read_inputs(job, rows)
     model, base = _load(job)
     units = join_rows(encoded, job.config.block_tokens, job.seed) if job.config.block_tokens else encoded
     steps = _train(model, tokenizer, units, job, stream)
     probe = probe_rows(model, encoded) if job.probe else []
     _save(model, job, base)
-    if job.left_out and too_long:
-        write_json_atomic(job.left_out, {"too_long": too_long})
+    _write_left_out(job, too_long)
     if job.probe:
         write_json_atomic(
             job.probe, {"new_digest": adapter_digest(job.output), "previous_digest": "", "sequences": probe}
@@ -114,6 +105,27 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
         "seconds": round(time.monotonic() - started, 2),
         **{name: mean(last_tenth(steps), name) for name in _SUMMARY},
     }
+
+
+def _read_inputs(job: SftJob, rows: Iterable[SftRow]) -> tuple[Any, list[dict[str, Any]], list[str]]:
+    """The tokeniser, the rows that fit, and the ids of those that do not."""
+    tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
+    context = context_of(job.model, trust_remote_code=job.trust_remote_code)
+    most = min(job.config.max_tokens, context or job.config.max_tokens)
+    encoded, too_long = encode_rows(tokenizer, rows, most, job.config.loss_on)
+    if not encoded:
+        raise DataError(
+            f"{len(too_long)} rows are longer than {most} tokens and none is left to train on. "
+            "Raise max_tokens where the model's context allows, or give other rows."
+        )
+    return tokenizer, encoded, too_long
+
+
+def _write_left_out(job: SftJob, too_long: list[str]) -> None:
+    if job.left_out and too_long:
+        write_json_atomic(job.left_out, {"too_long": too_long})
+    elif job.left_out:  # what an earlier attempt under other settings wrote
+        job.left_out.unlink(missing_ok=True)
 
 
 def _load(job: SftJob) -> tuple[Any, str]:

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from loop.cli import main
+from tests.loop.in_process import Command, in_process
 from tests.loop.scripted_run import write_model_folder, write_world
 from tests.tracked import ROOT
-
-Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `constitute ARGUMENTS` in this process, in a folder with a run file; gives status, and all it printed."""
     monkeypatch.chdir(write_world(tmp_path))
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["constitute", *arguments])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return status, out + err
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    with in_process(monkeypatch, capsys) as run:
+        yield run
 
 
 def refused(command: Command, *arguments: str) -> str:

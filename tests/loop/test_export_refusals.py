@@ -8,21 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loop.cli import main
 from records.atomic import built_aside
 from records.errors import StageError
 from records.rows import Message
 from records.store import shards
+from tests.loop.in_process import Command, in_process
 from tests.loop.toy_export import outcome_of, script, talk, write_rows, write_run, write_template
 from tests.tracked import ROOT
-
-Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -31,20 +29,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     write_run(tmp_path / "outputs" / "toy")
     write_template(tmp_path)
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["constitute", "export", *arguments])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return status, out + err
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    with in_process(monkeypatch, capsys, "export") as run:
+        yield run
 
 
 def files_of(folder: Path) -> set[str]:
