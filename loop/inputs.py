@@ -20,8 +20,8 @@ from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError, Problem
+from records.held_out import HeldOut, held_out_from
 from records.rows import Prompt
-from records.splits import content_key
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
@@ -172,12 +172,15 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's adapter depends on: the pairs as they lie on disk, and the adapters by content."""
     initial = run.policy(0) if index != WARM_UP else None
     policy = run.policy(index)
+    own = own_pairs(run, index)
     return {
         "model": model_fingerprint(run.config.model),
         "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
         "seed": run.config.seed,
         "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
-        "pairs_from": [_content(path) for path in own_pairs(run, index)],
+        "pairs_from": [_content(path) for path in own],
+        # The run's own pairs carry their split; others' are held against these prompts.
+        **({"held_out": held_out_prompts(run).digest} if own else {}),
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
     }
@@ -194,9 +197,9 @@ def own_pairs(run: Run, index: int) -> list[Path]:
     return [Path(path) for path in run.config.train.pairs_from] if index != WARM_UP else []
 
 
-def held_out_keys(run: Run) -> frozenset[str]:
-    """What no training pair may be about, as `records.splits.content_key`: the prompts of validation and test."""
-    return frozenset(content_key(prompt.messages) for prompt in run.prompts.prompts if prompt.split != "train")
+def held_out_prompts(run: Run) -> HeldOut:
+    """What no training pair may be about: the prompts of validation and test."""
+    return held_out_from(prompt.messages for prompt in run.prompts.prompts if prompt.split != "train")
 
 
 def _content(path: Path) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 
 from records.chat import encode_pair
 from records.errors import DataError
-from records.rows import Message
-from records.splits import content_key
+from records.held_out import NOTHING_HELD_OUT, HeldOut
 from trainer.preferences import Preference, raise_problems, read_preferences
 
 
@@ -52,7 +51,7 @@ class PairSet:
 
 
 def load_pairs(
-    paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: frozenset[str] = frozenset()
+    paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: HeldOut = NOTHING_HELD_OUT
 ) -> PairSet:
     """Read, check and encode preference data.
 
@@ -60,7 +59,7 @@ def load_pairs(
         paths: see trainer/preferences.py for what a path may be.
         tokenizer: the model's; with a chat template where the data is conversational.
         max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
-        held_out: `records.splits.content_key` of the prompts that may not be trained on; so are pairs on these.
+        held_out: the prompts that may not be trained on; pairs on these are listed and left out.
 
     Raises:
         DataError: rows that cannot be used, all at once; or no training pair is left.
@@ -79,13 +78,13 @@ def load_pairs(
 
 
 def _sorted_out(
-    preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: frozenset[str]
+    preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: HeldOut
 ) -> PairSet:
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
     left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": []}
     for preference in preferences:
-        if preference.split == "train" and _prompt_key(preference) in held_out:
+        if preference.split == "train" and preference.prompt in held_out:
             left_out["held_out"].append(preference.id)
             continue
         try:
@@ -105,11 +104,6 @@ def _sorted_out(
         validation=tuple(kept["validation"]),
         **{reason: tuple(ids) for reason, ids in left_out.items()},
     )
-
-
-def _prompt_key(preference: Preference) -> str:
-    prompt = preference.prompt
-    return content_key([Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt)
 
 
 def encode_preference(preference: Preference, tokenizer: Any) -> EncodedPair:

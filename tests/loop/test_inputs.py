@@ -65,6 +65,14 @@ def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, sta
     assert changed(world, override) == stages
 
 
+def test_other_splits_make_a_training_on_own_pairs_anew(world: Path) -> None:
+    (world / "own.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    own = "train.pairs_from=[own.jsonl]"
+    runs = [opened(world, own, *more) for more in ((), ("splits.test=0.3",), ("train.pairs_from=[]",))]
+    first, other, without = (train_inputs(run, 0) for run in runs)
+    assert first["held_out"] != other["held_out"] and "held_out" not in without
+
+
 def digests(world: Path) -> dict[str, str]:
     run = opened(world)
     return {stage: digest_json(inputs(run, 0)) for stage, inputs in INPUTS.items()}
