@@ -50,9 +50,7 @@ class PairSet:
         return {"too_long": self.too_long, "same_tokens": self.same_tokens, "held_out": self.held_out}
 
 
-def load_pairs(
-    paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: HeldOut = NOTHING_HELD_OUT
-) -> PairSet:
+def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: HeldOut = NOTHING_HELD_OUT) -> PairSet:
     """Read, check and encode preference data.
 
     Args:
@@ -77,9 +75,7 @@ def load_pairs(
     return pairs
 
 
-def _sorted_out(
-    preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: HeldOut
-) -> PairSet:
+def _sorted_out(preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: HeldOut) -> PairSet:
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
     left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": []}
