@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from generator.engine import Sampling
 from records.strict import Settings
+
+# Of vLLM's engine arguments those that say how the work is laid out and how fast it goes. All others have a setting of
+# their own, carry a promise of this project, or would bring in code, files or network of somebody else's choosing.
+OPTIONS = frozenset(
+    {
+        "async_scheduling",
+        "attention_backend",
+        "cpu_offload_gb",
+        "cudagraph_capture_sizes",
+        "decode_context_parallel_size",
+        "disable_custom_all_reduce",
+        "distributed_timeout_seconds",
+        "enable_chunked_prefill",
+        "enable_expert_parallel",
+        "fully_sharded_loras",
+        "kv_cache_dtype",
+        "linear_backend",
+        "long_prefill_token_threshold",
+        "max_cudagraph_capture_size",
+        "max_num_scheduled_tokens",
+        "max_parallel_loading_workers",
+        "moe_backend",
+        "num_gpu_blocks_override",
+        "numa_bind",
+        "optimization_level",
+        "performance_mode",
+        "pipeline_parallel_size",
+        "safetensors_load_strategy",
+        "stream_interval",
+    }
+)
+
+
+class SpeculativeConfig(Settings):
+    """Speculative decoding: tokens guessed ahead and checked by the model; what is sampled stays distributed alike."""
+
+    method: Literal["ngram", "suffix", "draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "mtp"]
+    """Who guesses: the text so far (ngram, suffix), a smaller model, or a head trained for it."""
+    tokens: int = Field(4, ge=1)
+    """Tokens guessed at a time."""
+    model: str | None = None
+    """Folder or Hugging Face id of the guessing model or head; none for ngram, suffix and mtp."""
+    lookup_min: int | None = Field(None, ge=1)
+    """ngram: fewest tokens that must match."""
+    lookup_max: int | None = Field(None, ge=1)
+    """ngram: most tokens that are matched."""
 
 
 class EngineConfig(Settings):
@@ -31,13 +77,27 @@ class EngineConfig(Settings):
     """Size of the key-value cache in GiB. Empty: 1 on a CPU, what `memory_share` leaves on a GPU."""
     tensor_parallel: int = Field(1, ge=1)
     """GPUs one copy of the model is spread over."""
+    data_parallel: int = Field(1, ge=1)
+    """Copies of the model, each on GPUs of its own, that share the calls."""
     quantization: str | None = None
     """A quantisation of vLLM's by name, for weights that are not already quantised."""
+    speculative: SpeculativeConfig | None = None
+    """Guess tokens ahead. Empty: one token a step."""
+    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
+    """Further engine arguments of vLLM by name, those of speed and layout: `{kv_cache_dtype: fp8}`."""
     trust_remote_code: bool = False
     """Run Python code that a model repository brings, in drafting and training. Only for repositories you have read."""
     restarts: int = Field(3, ge=0)
     """Times a call is submitted again after the engine died under it; then its chain is a reject. The run ends with an
     error when the engine dies twice as often and once more without completing a single call."""
+
+    @field_validator("options")
+    @classmethod
+    def _of_speed_and_layout(cls, options: dict[str, Any]) -> dict[str, Any]:
+        others = sorted(set(options) - OPTIONS)
+        if others:
+            raise ValueError(f"{', '.join(others)} cannot be passed on; expected some of {', '.join(sorted(OPTIONS))}")
+        return options
 
 
 class PrincipleDraw(Settings):
