@@ -21,6 +21,7 @@ from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError, Problem
 from records.rows import Prompt
+from records.shard import shards
 from records.splits import content_key
 from trainer.sft_config import SftConfig
 
@@ -176,7 +177,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "model": model_fingerprint(run.config.model),
         "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
         "seed": run.config.seed,
-        "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
+        "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own_pairs(run, index)],
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
@@ -197,6 +198,11 @@ def own_pairs(run: Run, index: int) -> list[Path]:
 def held_out_keys(run: Run) -> frozenset[str]:
     """What no training pair may be about, as `records.splits.content_key`: the prompts of validation and test."""
     return frozenset(content_key(prompt.messages) for prompt in run.prompts.prompts if prompt.split != "train")
+
+
+def _shards_digest(folder: Path) -> str:
+    """Over names and bytes, as `digest_folder`, of the shards that count; no other file of the folder."""
+    return digest_json([[path.name, digest_file(path)] for path in shards(folder)])
 
 
 def _content(path: Path) -> str:
