@@ -181,7 +181,8 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path, page_checksum_verification=True) as file:
+        # Opened here: given a name, Arrow would take some for addresses, and others are no UTF-8.
+        with open(path, "rb") as held, ParquetFile(held, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             if metadata.get(COLUMNS, columns_digest(file.schema_arrow)) != columns_digest(file.schema_arrow):
                 raise DamagedShardError(path, "its columns are not those that were written")
