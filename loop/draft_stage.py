@@ -25,6 +25,7 @@ from records.atomic import write_json_atomic
 from records.chat import check_template, encodable
 from records.features import write_card
 from records.progress import Progress, progress
+from records.publish import publish_round, try_place
 from records.rows import Author, Message, Prompt, Provenance
 from records.shard import DamagedShardError, set_aside
 from records.store import RowStore
@@ -48,6 +49,8 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, inputs[stage](run, index))]
     if not todo:
         return
+    if "generate" in todo and (address := _published_at(run, index)):
+        try_place(address)
     engines = open_engines(run, index, stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
     try:
@@ -142,7 +145,15 @@ async def _generate(
     with progress(title, len(prompts), stream) as display:
         in_flight = settings.in_flight or engines.chains_in_flight
         figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
+        if address := _published_at(run, index):
+            copied = publish_round(run.folder.round(index), address)
+            display.note(f"{copied} files copied to {address}, each held against its digest")
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+
+
+def _published_at(run: Run, index: int) -> str | None:
+    to, folder = run.config.generate.publish_to, run.folder
+    return f"{to.rstrip('/')}/{encodable(folder.path.name)}/{folder.round(index).name}" if to else None
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:

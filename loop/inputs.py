@@ -20,6 +20,7 @@ from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError, Problem
+from records.publish import open_place
 from records.rows import Prompt
 from records.shard import shards
 from records.splits import content_key
@@ -93,6 +94,8 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     faults = [str(problem).strip() for problem in _model_problems(config)]
     if config.critic_model and (endpoint := config.critic_model.endpoint):
         _read_or_note(faults, lambda: read_key(endpoint))
+    if publish_to := config.generate.publish_to:
+        _read_or_note(faults, lambda: open_place(publish_to))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
     prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
@@ -158,7 +161,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
+        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight", "publish_to"}),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(

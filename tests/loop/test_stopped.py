@@ -172,6 +172,22 @@ def test_a_full_disk_is_told_and_what_was_written_is_safe(world: Path) -> None:
     assert set(before) <= set(ids(world))
 
 
+def test_a_disk_with_no_room_for_parquet_is_told_and_the_rows_are_safe(world: Path) -> None:
+    # Four rows take less as lines than as Parquet, whose index alone is larger than this.
+    limited = ("bash", "-c", 'ulimit -f 24; exec "$@"', "limited")
+    full = constitute(*GENERATE, cwd=world, before=limited, SCRIPTED_SHARD="4")
+    assert full.returncode == 2, full.stderr
+    assert "part-00000.parquet: the shard could not be written" in full.stderr
+    assert "its rows are safe" in full.stderr and "run the same command again" in full.stderr
+    assert "Traceback" not in full.stderr
+    before = rows(round_0(world))
+    assert len(before) == len(set(ids(world))) == CHAINS
+    done = constitute(*GENERATE, cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert rows(round_0(world)) == before
+    assert {path.suffix for path in round_0(world).glob("*/part-*")} == {".parquet"}
+
+
 def test_a_disk_with_no_room_for_the_settings_is_told(world: Path) -> None:
     full = constitute(*GENERATE, cwd=world, before=("bash", "-c", 'ulimit -f 0; exec "$@"', "limited"))
     assert full.returncode == 2, full.stderr
