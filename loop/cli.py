@@ -206,7 +206,8 @@ def _run_summary(settings: RunConfig) -> str:
             *_critic(settings),
             f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
             *(f"source {source.line()}" for source in run.prompts.sources),
-            f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of held-out",
+            f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of "
+            f"held-out, {run.prompts.alike} other near-duplicates",
             f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
             f"training: {settings.train.method}, start_from {settings.train.start_from}, "
             f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",

@@ -93,7 +93,10 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     if config.critic_model and (endpoint := config.critic_model.endpoint):
         _read_or_note(faults, lambda: read_key(endpoint))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
-    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
+    alike = config.prompt_similarity
+    prompts = _read_or_note(
+        faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed, similarity=alike)
+    )
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
     if faults or constitution is None or prompts is None or mode is None:
         raise ConfigError("\n".join(faults))

@@ -37,7 +37,17 @@ def prepare(run: Run) -> None:
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
     copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     write_text_atomic(folder.path / "constitution.yaml", copy)
+    write_left_out_prompts(run)
     write_provenance(run)
+
+
+def write_left_out_prompts(run: Run) -> None:
+    """Name every prompt that is not in the run because another one says the same, in `left_out_prompts.json`."""
+    path = run.folder.path / "left_out_prompts.json"
+    if run.prompts.left_out:
+        write_json_atomic(path, [one._asdict() for one in run.prompts.left_out])
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _refuse_stale(run: Run) -> None:
