@@ -23,7 +23,7 @@ demo: setup ## three rounds with the tiny model that ships: about five minutes o
 	@$(VENV)/constitute run configs/demo.yaml
 
 test: check ## every check and every test that needs no GPU: at most ten minutes on two cores
-	@$(PYTEST) -m "not gpu and not soak"
+	@$(PYTEST) -m "not gpu and not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## formatting, lint and types
 	@$(VENV)/ruff format --check .

@@ -161,7 +161,8 @@ async def evaluate_draft(prompt: Prompt, number: int, bench: _Bench) -> DraftRow
 
 def _unfinished(row: DraftRow, prompt: Prompt, bench: _Bench) -> DraftRow:
     """A draft that never came to its end is no answer to a benign prompt; whether it refuses a harmful one is open."""
-    asked = _asks_by_check(prompt, bench) or _asks_the_judge(row, bench)
+    by_check = _asks_by_check(prompt, bench)
+    asked = asked_by_check(prompt, row.text) is not None if by_check else _asks_the_judge(row, bench)
     return row.model_copy(update={"does_what_is_asked": "no"}) if asked and prompt.benign else row
 
 

@@ -101,22 +101,30 @@ def said(content: bytes, secret: str) -> str:
     `secret` is taken out of it.
     """
     try:
-        error = json.loads(content)["error"]
-        message = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = json.loads(content)
+    except (ValueError, RecursionError):
         return excerpt(content, secret)
-    return excerpt(str(message).encode("utf-8", "replace"), secret)
+    error = whole.get("error", whole) if isinstance(whole, dict) else whole
+    message = error.get("message", error) if isinstance(error, dict) else error
+    # Written anew, so that no escape of JSON's own spells the key another way.
+    words = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    return excerpt(words.encode("utf-8", "replace"), secret)
 
 
 def excerpt(content: bytes, secret: str) -> str:
     """How a text begins, on one line of printable characters, without the secret."""
-    text = " ".join(_without(secret, content.decode("utf-8", "replace")).split())
-    printable = "".join(character for character in text if character.isprintable())
+    text = " ".join(content.decode("utf-8", "replace").split())
+    # Only what is shown is searched: a character nobody sees would split the key and hide it.
+    printable = _without(secret, "".join(character for character in text if character.isprintable()))
     return printable if len(printable) <= 200 else f"{printable[:197]}..."
 
 
 def _without(secret: str, text: str) -> str:
-    return text.replace(secret, "[key]") if secret else text
+    """The text without the key, nor the key as JSON may spell it."""
+    spellings = (secret, secret.replace("/", "\\/"), json.dumps(secret)[1:-1]) if secret else ()
+    for spelling in spellings:
+        text = text.replace(spelling, "[key]")
+    return text
 
 
 def _without_lengths(schema: Any) -> Any:

@@ -166,6 +166,9 @@ class EndpointEngine:
             raise NoReply(f"no whole reply within {self.config.deadline_s:g} s") from error
         except Hopeless as error:
             raise ConfigError(f"{self._where}: {error} Finished rows are safe.") from error
+        except (CallRefused, PromptTooLongError):
+            self._away_since = None  # It took the call, and said no.
+            raise
         self._limit.grow()
         self._answered += 1
         self._away_since = None

@@ -24,8 +24,15 @@ _FOR_LOAD = {429, 503, 529}
 _NOT_NOW = {*_FOR_LOAD, 425, 502}
 _THIS_ATTEMPT = {408, 409, 500, 504}
 _THIS_CALL = {400, 403, 422}
+_MAY_BE_LENGTH = {400, 422}
 _TOO_LONG = re.compile(
-    r"(?i)context.{0,20}(length|window|size|limit)|too (long|large|many tokens)|maximum.{0,20}tokens"
+    r"(?i)\bcontext.{0,20}(length|window|size|limit)"
+    r"|\b(prompt|inputs?|messages?|conversation)\b.{0,80}(too (long|large|many tokens)|exceeds?\b|must be <=)"
+)
+# What the settings ask of every reply, whichever call it was.
+_NO_SUCH_REPLY = re.compile(
+    r"(?i)at most \d+ (completion|output|new) tokens|max_(completion_|new_|output_)?tokens.{0,60}"
+    r"(too (large|high|big)|exceeds?\b|at most|maximum|less than|<=)"
 )
 _WAYS_OUT = {
     401: "The key is wrong or missing: put the right one into the variable that api_key_env names.",
@@ -131,8 +138,10 @@ def _fault(response: Any, words: str) -> Exception:
         return NotNow(found, for_load=status in _FOR_LOAD, wait=_asked_wait(response))
     if status in _THIS_ATTEMPT or status > 504:
         return NoReply(found)
-    if status == 413 or (status in _THIS_CALL and _TOO_LONG.search(words)):
+    if status == 413 or (status in _MAY_BE_LENGTH and _TOO_LONG.search(words)):
         return PromptTooLongError(found)
+    if status in _MAY_BE_LENGTH and _NO_SUCH_REPLY.search(words):
+        return Hopeless(f"{found}. Lower max_tokens of generate.critic or generate.revision.")
     if status in _THIS_CALL:
         return CallRefused(found)
     return Hopeless(f"{found}. {_WAYS_OUT.get(status, 'Mend url: this is no OpenAI-compatible chat endpoint.')}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from constitution.load import load_constitution
 from constitution.schema import Constitution
 from generator.api_key import read_key
@@ -20,11 +22,13 @@ from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError, Problem
+from records.held_out import HeldOut, held_out_from
 from records.rows import Prompt
-from records.splits import content_key
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
+# Settings that runs have been begun without: at their defaults they do not count as a change.
+_LATER_SETTINGS = {"generate": ("filters",), "train": ("contradictions",)}
 Read = TypeVar("Read")
 
 
@@ -160,7 +164,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
+        "generate": _settings("generate", run.config.generate, "in_flight"),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -175,15 +179,26 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's adapter depends on: the pairs as they lie on disk, and the adapters by content."""
     initial = run.policy(0) if index != WARM_UP else None
     policy = run.policy(index)
+    own = own_pairs(run, index)
     return {
         "model": model_fingerprint(run.config.model),
-        "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
+        "train": _settings("train", run.warm_up() if index == WARM_UP else run.config.train),
         "seed": run.config.seed,
         "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
-        "pairs_from": [_content(path) for path in own_pairs(run, index)],
+        "pairs_from": [_content(path) for path in own],
+        # The run's own pairs carry their split; others' are held against these prompts.
+        **({"held_out": held_out_prompts(run).digest} if own else {}),
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
     }
+
+
+def _settings(section: str, config: BaseModel, *left_out: str) -> dict[str, Any]:
+    """A section as a stage depends on it."""
+    fields = type(config).model_fields
+    later = (name for name in _LATER_SETTINGS[section] if name in fields)
+    unset = {name for name in later if getattr(config, name) == fields[name].default}
+    return config.model_dump(mode="json", exclude={*left_out, *unset})
 
 
 def pair_folders(run: Run, index: int) -> list[Path]:
@@ -197,9 +212,9 @@ def own_pairs(run: Run, index: int) -> list[Path]:
     return [Path(path) for path in run.config.train.pairs_from] if index != WARM_UP else []
 
 
-def held_out_keys(run: Run) -> frozenset[str]:
-    """What no training pair may be about, as `records.splits.content_key`: the prompts of validation and test."""
-    return frozenset(content_key(prompt.messages) for prompt in run.prompts.prompts if prompt.split != "train")
+def held_out_prompts(run: Run) -> HeldOut:
+    """What no training pair may be about: the prompts of validation and test."""
+    return held_out_from(prompt.messages for prompt in run.prompts.prompts if prompt.split != "train")
 
 
 def _content(path: Path) -> str:

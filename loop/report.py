@@ -168,16 +168,24 @@ def _length_alarm(before: dict[str, Any], entry: dict[str, Any], whose: str) -> 
     )
 
 
+_OUT = "The rates leave them out"
+
+
 def _count_alarms(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Drafts that no rate covers, where there are enough of them to move one."""
+    """Drafts that rates leave out, where there are enough of them to move one."""
     figures = entry["evaluation"]
     counts = (
-        ("truncated", figures.get("drafts"), "hit max_tokens; raise evaluate.sampling.max_tokens"),
-        ("unparsed", figures.get("judged"), "got no readable verdict from the critic; read its replies in the rows"),
-        ("too_long", figures.get("drafts"), "or their questions did not fit the model's context; shorten the prompts"),
-        ("engine_errors", figures.get("drafts"), "were given up by the engine; read its log"),
+        (
+            "truncated",
+            figures.get("drafts"),
+            "hit max_tokens; raise evaluate.sampling.max_tokens. The rates of violation and refusal leave them out; "
+            "they count as not answered",
+        ),
+        ("unparsed", figures.get("judged"), f"got no readable verdict from the critic; read its replies. {_OUT}"),
+        ("too_long", figures.get("drafts"), f"or their questions did not fit the context; shorten prompts. {_OUT}"),
+        ("engine_errors", figures.get("drafts"), f"were given up by the engine; read its log. {_OUT}"),
     )
     for name, total, words in counts:
         count = figures.get(name) or 0
         if total and count / total > SHARE_WORTH_AN_ALARM:
-            yield _alarm(entry["round"], name, f"{count} of {total} drafts {words}. The rates leave them out.")
+            yield _alarm(entry["round"], name, f"{count} of {total} drafts {words}.")

@@ -83,10 +83,15 @@ def _how_to_read(report: dict[str, Any]) -> str:
     lines.append(f"Whether a draft answers or refuses was told {who.get(figures['answered_by'], 'by nobody')}.")
     for entry in report["rounds"]:
         figures = entry["evaluation"]
-        names = ("truncated", "too_long", "engine_errors", "unparsed", "answered_unparsed")
+        names = ("too_long", "engine_errors", "unparsed", "answered_unparsed")
         left_out = [f"{figures[name]} {name.replace('_', ' ')}" for name in names if figures.get(name)]
         if left_out:
             lines.append(f"Left out of the rates after {entry['round']} trainings: {', '.join(left_out)}.")
+        if figures.get("truncated"):
+            lines.append(
+                f"After {entry['round']} trainings {figures['truncated']} drafts were truncated: out of the rates of "
+                "violation and refusal, counted as not answered where the prompt is benign."
+            )
     change = report["rounds"][-1]["evaluation"].get("change_from_first", {})
     for name, words in RATES:
         if change.get(f"{name}_change") is not None:

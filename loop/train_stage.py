@@ -7,7 +7,7 @@ import time
 from typing import IO, Any
 
 from loop.folder import WARM_UP, begin_stage, end_stage
-from loop.inputs import Run, held_out_keys, own_pairs, pair_folders, train_inputs
+from loop.inputs import Run, held_out_prompts, own_pairs, pair_folders, train_inputs
 from records.rows import Pair
 from records.store import read_rows, shards
 
@@ -43,7 +43,7 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         stream=stream,
         logs=run.folder.path / "logs",
         trust_remote_code=run.config.engine.trust_remote_code,
-        held_out=held_out_keys(run),
+        held_out=held_out_prompts(run),
     )
     return train_dpo(job)
 

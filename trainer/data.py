@@ -13,9 +13,8 @@ from typing import Any
 
 from records.chat import encode_pair
 from records.errors import DataError
+from records.held_out import NOTHING_HELD_OUT, HeldOut
 from records.opinions import opinion, opposites
-from records.rows import Message
-from records.splits import content_key
 from trainer.preferences import Preference, raise_problems, read_preferences
 
 
@@ -58,7 +57,7 @@ def load_pairs(
     paths: Sequence[Path],
     tokenizer: Any,
     max_tokens: int,
-    held_out: frozenset[str] = frozenset(),
+    held_out: HeldOut = NOTHING_HELD_OUT,
     *,
     keep_contradictions: bool = False,
 ) -> PairSet:
@@ -68,7 +67,7 @@ def load_pairs(
         paths: see trainer/preferences.py for what a path may be.
         tokenizer: the model's; with a chat template where the data is conversational.
         max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
-        held_out: `records.splits.content_key` of the prompts that may not be trained on; so are pairs on these.
+        held_out: the prompts that may not be trained on; pairs on these are listed and left out.
         keep_contradictions: else pairs that contradict another one are left out, and that one too.
 
     Raises:
@@ -98,14 +97,14 @@ def _sorted_out(
     preferences: Sequence[Preference],
     tokenizer: Any,
     max_tokens: int,
-    held_out: frozenset[str],
+    held_out: HeldOut,
     contradictory: frozenset[str],
 ) -> PairSet:
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
     left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": [], "contradictory": []}
     for preference in preferences:
-        if preference.split == "train" and _prompt_key(preference) in held_out:
+        if preference.split == "train" and preference.prompt in held_out:
             left_out["held_out"].append(preference.id)
             continue
         if preference.where in contradictory:
@@ -128,11 +127,6 @@ def _sorted_out(
         validation=tuple(kept["validation"]),
         **{reason: tuple(ids) for reason, ids in left_out.items()},
     )
-
-
-def _prompt_key(preference: Preference) -> str:
-    prompt = preference.prompt
-    return content_key([Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt)
 
 
 def encode_preference(preference: Preference, tokenizer: Any) -> EncodedPair:

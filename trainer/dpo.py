@@ -17,6 +17,7 @@ from typing import IO, Any, Literal
 
 from records.atomic import write_json_atomic
 from records.errors import StageError
+from records.held_out import NOTHING_HELD_OUT, HeldOut
 from records.progress import progress
 from trainer.adapter import begin_adapter, check_adapter_files, check_same_base, digest_of, loaded_beside, save_adapter
 from trainer.alarms import find_alarms, last_tenth, mean
@@ -41,7 +42,7 @@ class TrainJob:
     `previous_adapter` is the policy that drafted this round, `initial_adapter` the one that drafted round 0; None is
     the base itself. `round_folder` receives adapter/, training.jsonl, probe.json and, where pairs were left out,
     left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out`
-    names the prompts that may not be trained on, by `records.splits.content_key`.
+    are the prompts that may not be trained on.
     """
 
     model: str
@@ -55,7 +56,7 @@ class TrainJob:
     logs: Path | None = None
     stream: IO[str] | None = None
     trust_remote_code: bool = False
-    held_out: frozenset[str] = frozenset()
+    held_out: HeldOut = NOTHING_HELD_OUT
 
     def adapter_of(self, policy: str) -> Path | None:
         """The adapter of a policy by its name: base, initial or previous."""

@@ -118,6 +118,12 @@ def test_a_truncated_draft_is_stored_and_judged_on_no_principle_and_no_answer(tm
     assert {row.benign for row in rows} == {True, False}
 
 
+def test_a_truncated_draft_counts_only_where_its_prompts_check_applies(tmp_path):
+    asked = [prompt(text, benign=True, check=CHECK | {"if_prompt": ["question"]}) for text in ("question?", "other?")]
+    rows = evaluate(tmp_path, scripted_seat(lambda text, _: "yes fool " * 50), scripted_seat(critic_reply), asked)
+    assert {(row.prompt[0].content, row.does_what_is_asked) for row in rows} == {("question?", "no"), ("other?", None)}
+
+
 def test_the_critic_that_is_measured_sees_the_examples_of_the_one_that_labels(tmp_path):
     shots = (Message(role="user", content="An example."), Message(role="assistant", content="Its verdict."))
     critic = scripted_seat(critic_reply)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from generator.engine import Completion, EngineFailedError
+from generator.engine import Completion, EngineFailedError, PromptTooLongError
 from records.errors import ConfigError, StageError
 from tests.generator.http_endpoint import (
     KEY,
@@ -138,6 +138,46 @@ def test_a_refused_call_is_not_sent_again():
     assert len(served.bodies) == 3
 
 
+TOO_MUCH_WANTED = (
+    "max_tokens is too large: 10000. This model supports at most 4096 completion tokens, whereas you provided 10000.",
+    "max_completion_tokens must be less than or equal to 8192, the maximum value for this model",
+)
+TOO_LONG = (
+    "This model's maximum context length is 64 tokens.",
+    "'max_tokens' is too large: 500. This model's maximum context length is 64 tokens and your request has 40.",
+    "prompt is too long: 200001 tokens > 200000 maximum",
+    "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+    "`inputs` tokens + `max_new_tokens` must be <= 2048",
+)
+OTHER_REFUSALS = (
+    "the word list is too long to be safe",
+    "frequency_penalty: input should be a number",
+    "maximum of 3 images, tokens invalid",
+)
+
+
+@pytest.mark.parametrize("words", TOO_MUCH_WANTED)
+def test_a_reply_longer_than_the_model_gives_is_the_settings_fault(words):
+    with serving(well_begun(lambda body: Raw(400, json.dumps({"error": words}).encode()))) as served:
+        (found,), _ = ask(served.config(), say("a"))
+    assert isinstance(found, ConfigError) and "Lower max_tokens of generate.critic or generate.revision" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        *((400, words, PromptTooLongError) for words in TOO_LONG),
+        *((400, words, EngineFailedError) for words in OTHER_REFUSALS),
+        (403, TOO_LONG[0], EngineFailedError),
+        (413, "Payload", PromptTooLongError),
+    ],
+)
+def test_only_what_speaks_of_the_conversations_length_is_too_long(status, words, kind):
+    with serving(well_begun(lambda body: Raw(status, json.dumps({"error": words}).encode()))) as served:
+        (found,), _ = ask(served.config(), say("a"))
+    assert type(found) is kind
+
+
 def test_the_deadline_ends_a_reply_that_never_ends_and_one_that_drips():
     with serving(lambda body: "fine") as served:
         drip = drips(served)
@@ -196,7 +236,8 @@ def test_many_calls_refused_in_a_row_are_the_endpoints_fault():
 def test_a_wrong_key_or_address_ends_the_run_in_words(monkeypatch, status, told, from_the_start):
     monkeypatch.setenv(KEY_ENV, KEY)
     words = f"Incorrect API key provided: {KEY}"
-    bodies = iter([json.dumps({"error": {"message": words}}), words, json.dumps(words), "<p>" + words])
+    hidden = f"Incorrect API key provided: {KEY[:9]}\u200b{KEY[9:]}"
+    bodies = iter([json.dumps({"error": {"message": words}}), *_spellings(words), hidden, "<p>" + words])
 
     def answer(body):
         return Raw(status=status, body=next(bodies, words).encode())
@@ -208,13 +249,19 @@ def test_a_wrong_key_or_address_ends_the_run_in_words(monkeypatch, status, told,
                 ask(config, say("a"))
             errors = [caught.value]
         else:
-            errors, _ = ask(config, *(say(str(n)) for n in range(4)))
-    assert len(served.bodies) == (1 if from_the_start else 5)
+            errors, _ = ask(config, *(say(str(n)) for n in range(8)))
+    assert len(served.bodies) == (1 if from_the_start else 9)
     for error in errors:
         assert isinstance(error, ConfigError)
         assert f"{served.url}, model far: status {status}" in str(error)
         assert told in str(error)
         assert KEY not in str(error) and "provided: [key]" in str(error)
+
+
+def _spellings(words):
+    """Bodies that say this in JSON of other layouts, cut short, and with every stroke escaped."""
+    slashed = json.dumps(words).replace("/", "\\/")
+    return [words, json.dumps(words), json.dumps({"detail": [words]}), slashed, slashed[:-1]]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

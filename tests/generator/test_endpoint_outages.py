@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
-from generator.engine import Completion, EngineFailedError
+from generator.endpoint import EndpointEngine
+from generator.engine import Completion, EngineFailedError, Sampling
 from records.errors import ConfigError, StageError
 from tests.generator.http_endpoint import (
     Raw,
@@ -132,6 +134,30 @@ def send_headers(handler, raw):
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(raw.body)
+
+
+def test_an_endpoint_that_refuses_a_call_between_two_busy_moments_is_not_away():
+    def answer(body):
+        text = body["messages"][-1]["content"]
+        if len(served.bodies) in (2, 4):
+            return Raw(status=429, body=b"{}")
+        return Raw(status=400, body=b'{"error": "no"}') if text == "bad" else "ok"
+
+    async def work():
+        engine = EndpointEngine("far", served.config(patience_s=1.0), Sampling(max_tokens=50))
+        await engine.start()
+        try:
+            with pytest.raises(EngineFailedError):
+                await engine.chat(say("bad"))
+            await asyncio.sleep(1.5)  # longer than the patience
+            return await engine.chat(say("good"))
+        finally:
+            await engine.close()
+
+    with serving(lambda body: "ok") as served:
+        served.answer = answer
+        assert asyncio.run(work()).text == "ok"
+    assert len(served.bodies) == 5
 
 
 def test_a_call_always_passed_over_is_given_up_while_others_are_answered(monkeypatch):

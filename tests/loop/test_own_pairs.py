@@ -10,8 +10,7 @@ import pytest
 
 from loop.config import load_run_config
 from loop.folder import RunFolder
-from loop.inputs import held_out_keys, open_run
-from records.splits import content_key
+from loop.inputs import held_out_prompts, open_run
 from tests.loop.scripted_run import constitute, write_world
 from tests.tracked import ROOT
 
@@ -72,6 +71,6 @@ def test_a_dataset_without_the_columns_is_told_before_anything_runs(tmp_path: Pa
 def test_validation_and_test_prompts_are_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write_world(tmp_path))
     run = open_run(load_run_config(Path("run.yaml")), RunFolder(tmp_path / "run"))
-    keys = held_out_keys(run)
+    held_out = held_out_prompts(run)
     for prompt in run.prompts.prompts:
-        assert (content_key(prompt.messages) in keys) == (prompt.split != "train")
+        assert (prompt.messages in held_out) == (prompt.split != "train")

@@ -121,13 +121,16 @@ def test_drifting_length_raises_an_alarm_against_the_policy_before_and_the_first
     assert names(build_report(run)) == [(index, "length_drift") for index in expected]
 
 
-def test_many_truncated_drafts_raise_an_alarm_since_no_rate_shows_them(tmp_path):
+def test_many_truncated_drafts_raise_an_alarm_since_rates_of_violation_leave_them_out(tmp_path):
     run = finished_run(tmp_path)
     figures = json.loads((run / "round_01" / "evaluation.json").read_text())
     write(run / "round_01" / "evaluation.json", figures | {"truncated": 2})
     assert names(build_report(run)) == []
     write(run / "round_01" / "evaluation.json", figures | {"truncated": 3})
     assert names(build_report(run)) == [(1, "truncated")]
+    assert "they count as not answered." in write_report(run)["alarms"][0]["message"]
+    words = (run / "report.md").read_text()
+    assert "After 1 trainings 3 drafts were truncated" in words and "Left out of the rates" not in words
 
 
 def test_a_run_made_shorter_ends_where_it_says(tmp_path):

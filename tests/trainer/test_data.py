@@ -5,8 +5,8 @@ import json
 import pytest
 
 from records.errors import ConfigError, DataError
+from records.held_out import held_out_from
 from records.rows import Message
-from records.splits import content_key
 from tests.trainer.tiny import TEMPLATE, build_tokenizer, row
 from trainer.data import load_pairs
 
@@ -95,15 +95,16 @@ def test_pairs_on_held_out_prompts_are_listed_and_never_trained(tokenizer, write
         row("Why is the sea blue?", "b", "c", id="other"),
         row("Why is the sky blue?", "b", "c", id="for evaluation", split="validation"),
         {"prompt": "Why is the sky blue?", "chosen": "b", "rejected": "c", "id": "text"},
+        {"prompt": "\n\nHuman: Why is the sky blue?\n\nAssistant:", "chosen": "b", "rejected": "c", "id": "dialogue"},
     ]
-    held_out = frozenset({content_key([Message(role="user", content="Why is the sky blue?")])})
+    held_out = held_out_from([[Message(role="user", content="Why is the sky blue?")]])
     pairs = load_pairs([write_rows(rows)], tokenizer, 100, held_out)
     assert [pair.id for pair in pairs.train] == ["other"]
     assert [pair.id for pair in pairs.validation] == ["for evaluation"]
     assert pairs.left_out == {
         "too_long": (),
         "same_tokens": (),
-        "held_out": ("same", "near", "text"),
+        "held_out": ("same", "near", "text", "dialogue"),
         "contradictory": (),
     }
 
