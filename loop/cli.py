@@ -15,6 +15,7 @@ import typer
 
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
+from loop.estimate_verb import estimate
 from loop.import_verb import import_pairs
 from records.errors import ConfigError, ConstituteError, StageFailed
 
@@ -163,6 +164,7 @@ def config(
 
 
 app.command()(data_verbs.export)
+app.command()(estimate)
 
 
 def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:
