@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +24,9 @@ from loop.inputs import Run, evaluate_inputs, generate_inputs
 from records.atomic import write_json_atomic
 from records.chat import check_template
 from records.features import write_card
-from records.progress import progress
-from records.rows import Author, Provenance
+from records.progress import Progress, progress
+from records.rows import Author, Message, Prompt, Provenance
+from records.shard import DamagedShardError, set_aside
 from records.store import RowStore
 
 
@@ -82,20 +84,38 @@ async def _evaluate(
     folder = run.folder.round(index)
     prompts = choose_prompts(run.prompts.of("test"), settings)
     shots = few_shot_turns(run.constitution, run.config.generate.few_shots)
-    store = RowStore(folder / "drafts")
-    write_card(folder / "drafts", DraftRow)
     with progress(f"evaluate round {index}", len(prompts) * settings.drafts, stream) as display:
-        display.advance(len(store.ids))
-        try:
-            await evaluate_policy(prompts, run.constitution, policy, critic, settings, store, display.advance, shots)
-        finally:
-            store.close()
-    rows = read_drafts(folder / "drafts")
+        while True:
+            try:
+                await _draft(folder / "drafts", prompts, run, (policy, critic), shots, display)
+                rows = read_drafts(folder / "drafts")
+                break
+            except DamagedShardError as error:
+                display.note(set_aside(error))
     figures = summarise(rows, run.constitution)
     if settings.sway_drafts:
         figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts, shots)
     write_json_atomic(folder / "evaluation.json", figures | hand_off)
     return {"drafts": figures["drafts"]}
+
+
+async def _draft(
+    folder: Path,
+    prompts: Sequence[Prompt],
+    run: Run,
+    seats: tuple[Seat, Seat],
+    shots: tuple[Message, ...],
+    display: Progress,
+) -> None:
+    """The drafts of an evaluation that have no row yet."""
+    store = RowStore(folder)
+    write_card(folder, DraftRow)
+    display.advance(len(store.ids) - display.done)
+    try:
+        settings = run.config.evaluate
+        await evaluate_policy(prompts, run.constitution, *seats, settings, store, display.advance, shots)
+    finally:
+        store.close()
 
 
 async def _generate(

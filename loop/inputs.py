@@ -24,6 +24,7 @@ from records.digest import adapter_digest, digest_file, digest_folder, digest_js
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
 from records.rows import Prompt
+from records.shard import shards
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
@@ -184,7 +185,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "model": model_fingerprint(run.config.model),
         "train": _settings("train", run.warm_up() if index == WARM_UP else run.config.train),
         "seed": run.config.seed,
-        "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
+        "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
         # The run's own pairs carry their split; others' are held against these prompts.
         **({"held_out": held_out_prompts(run).digest} if own else {}),
@@ -215,6 +216,11 @@ def own_pairs(run: Run, index: int) -> list[Path]:
 def held_out_prompts(run: Run) -> HeldOut:
     """What no training pair may be about: the prompts of validation and test."""
     return held_out_from(prompt.messages for prompt in run.prompts.prompts if prompt.split != "train")
+
+
+def _shards_digest(folder: Path) -> str:
+    """Over names and bytes, as `digest_folder`, of the shards that count; no other file of the folder."""
+    return digest_json([[path.name, digest_file(path)] for path in shards(folder)])
 
 
 def _content(path: Path) -> str:

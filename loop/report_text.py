@@ -221,7 +221,7 @@ def _alarm_text(alarm: dict[str, Any]) -> str:
 
 def _places(run_dir: Path) -> str:
     """The folders that hold rows, with what they hold."""
-    folders = sorted({path.parent for path in run_dir.glob("round_*/*/part-*.jsonl")})
+    folders = sorted({path.parent for path in run_dir.glob("round_*/*/part-*")})
     lines = [
         f"`{folder.relative_to(run_dir)}/` ({len(shards(folder))} shard{'s' if len(shards(folder)) != 1 else ''})"
         for folder in folders

@@ -21,6 +21,13 @@ CRASH_POINTS = (
     "row-torn",  # half of the row is written
     "row-after",  # the row is written
     "shard-roll",  # the full shard is closed, the next one not yet begun
+    "shard-set-aside",  # a damaged shard lies in damaged/, none of its rows is made anew yet
+    "compact-begun",  # which pairs become rejects is on disk, none has
+    "parquet-torn",  # half of a Parquet shard is written aside
+    "parquet-before-rename",  # it is whole, and not in its place yet
+    "parquet-after-rename",  # it is in its place, the JSON lines that it replaces are there too
+    "lines-removed",  # the JSON lines of one compacted shard are gone, those of the next one are not
+    "compact-ended",  # all is Parquet, and what was decided is not on disk any more
     "file-before-rename",  # the temporary file is whole, the real one absent or old
     "file-after-rename",
     "adapter-before-rename",  # the adapter's temporary folder is whole
@@ -40,6 +47,15 @@ def crash_point(name: str) -> None:
     _passed[name] = _passed.get(name, 0) + 1
     if _passed[name] == int(nth or 1):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sync_folder(folder: Path) -> None:
+    """Hand a folder's names to the disk: what was renamed in it stays so after a loss of power."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -79,9 +79,11 @@ def test_a_request_to_stop_finishes_writing_and_says_how_to_go_on(world: Path, w
     process = begun(world)
     stage = stage_of(process)
     who, _, number = whom.partition(" by ")
+    began = time.monotonic()
     os.kill(process.pid if who == "command" else stage, signal.Signals[number])
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
+    assert time.monotonic() - began < 10
+    assert process.returncode == 128 + signal.Signals[number], told
     assert "run the same command again to go on" in told
     assert "Traceback" not in told
     assert not is_running(stage)
@@ -135,9 +137,11 @@ def test_a_killed_stage_is_told_with_its_log(world: Path) -> None:
 def test_crashes_at_one_write_after_the_other_are_made_good(world: Path) -> None:
     points = [
         "file-before-rename:1", "file-after-rename:3", "row-before:3", "row-torn:4", "row-after:5", "shard-roll",
-        "marker-before", "marker-after", "file-before-rename:4", "file-after-rename:4",
+        "parquet-before-rename:2", "lines-removed", "marker-before", "marker-after", "file-before-rename:4",
+        "file-after-rename:4",
     ]  # fmt: skip
-    missing = {point for point in CRASH_POINTS if not point.startswith("adapter")}
+    # The others of compaction are crashed at in tests/generator/test_generate.py.
+    missing = {point for point in CRASH_POINTS if point.startswith(("row-", "file-", "marker-", "shard-roll"))}
     assert missing <= {point.partition(":")[0] for point in points}
     before: list[str] = []
     for point in points:
