@@ -61,11 +61,6 @@ def decide(pairs: Iterable[PairTexts], settings: FilterConfig, seed: int) -> Dec
     return decisions
 
 
-def mean_gap(gaps: Sequence[int]) -> float | None:
-    """Mean of chosen minus rejected length, in characters; None of no pairs."""
-    return round(sum(gaps) / len(gaps), 1) if gaps else None
-
-
 def _fact(pair: PairTexts, settings: FilterConfig) -> _Fact:
     asked = sketch(pair.compared[:2], settings.similarity) if settings.duplicates == "near" else None
     return _Fact(pair.split, opinion(pair.id, pair.prompt, pair.chosen, pair.rejected), asked, pair.gap)

@@ -125,7 +125,14 @@ async def _generate(
     prompts = run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
     with progress(title, len(prompts), stream) as display:
-        figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
+        figures = await generate_pairs(
+            prompts,
+            method,
+            run.folder.round(index),
+            in_flight=in_flight,
+            display=display,
+            filters=run.config.generate.filters,
+        )
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
 
 

@@ -103,18 +103,18 @@ def times(figures: Figures, rounds: int) -> Figures:
     return {name: None if value is None else rounds * value for name, value in figures.items()}
 
 
-def cost(calibration: Calibration, price: Price, elsewhere: frozenset[str], chains: int) -> Figures:
-    """What the calls of some kinds cost in a round.
+def cost(calibration: Calibration, price: Price, free: frozenset[str], chains: int) -> Figures:
+    """What the calls of a round cost that the policy does not answer.
 
     Args:
         calibration: what was seen.
         price: of a million tokens.
-        elsewhere: the kinds of calls that are paid for.
+        free: the kinds of calls that the policy answers.
         chains: of the round.
     """
 
     def paid(one: ChainCost) -> float:
-        used = [usage for kind, usage in one.usage.items() if kind in elsewhere]
+        used = [usage for kind, usage in one.usage.items() if kind not in free]
         return sum(price.prompt * usage.prompt_tokens + price.output * usage.output_tokens for usage in used) / 1e6
 
     return per_chain(calibration, paid, chains)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from loop.estimate import Price
     from loop.inputs import Run
 
-# The kinds of calls that a critic of its own answers; drafts are the policy's.
-_CRITICS_CALLS = frozenset({"critique", "recheck", "verification"})
-
 
 def estimate(
     config: Annotated[Path, typer.Argument(help="Run file (YAML).")],
@@ -121,8 +118,8 @@ def expect(run: Run, calibration: Calibration, price: Price | None = None) -> di
         "training": _training(run, generation["train_pairs"]["estimate"]),
     }
     if price is not None:
-        kinds = _CRITICS_CALLS | (frozenset({"revision"}) if run.config.generate.reviser == "critic" else frozenset())
-        paid = arithmetic.cost(calibration, price, kinds, len(prompts))
+        free = {"draft", "revision"} if run.config.generate.reviser == "policy" else {"draft"}
+        paid = arithmetic.cost(calibration, price, frozenset(free), len(prompts))
         told["cost"] = {"round": paid, "all_rounds": arithmetic.times(paid, rounds)}
     return told
 

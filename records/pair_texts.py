@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from records.opinions import turns_text
 from records.rows import Message
+from records.store import read_rows
 
 
 class PairTexts(NamedTuple):
@@ -41,6 +44,33 @@ def prompt_texts(turns: Sequence[Message]) -> tuple[str, str]:
 
 
 def texts_of_row(row: Mapping[str, Any]) -> PairTexts:
-    """The texts of a stored pair, or of a reject that was a pair until a filter left it out."""
+    """The texts of a stored pair, or of a reject that was a pair until a filter left it out (records/compact.py)."""
     before, asked = prompt_texts([Message.model_validate(turn) for turn in row["prompt"]])
-    return PairTexts(row["id"], row["split"], before, asked, row["chosen"][0]["content"], row["rejected"][0]["content"])
+    if "reason" in row:
+        chosen, rejected = row["final"], row["draft"]["text"].strip()
+    else:
+        chosen, rejected = row["chosen"][-1]["content"], row["rejected"][-1]["content"]
+    return PairTexts(row["id"], row["split"], before, asked, chosen, rejected)
+
+
+@dataclass(frozen=True)
+class VerifiedPairs:
+    """The pairs of a round as the chains gave them: those in `pairs/`, and those that a filter has left out since.
+
+    They can be read any number of times, and are the same whether all, some or none of those have moved to `rejects/`.
+    """
+
+    folder: Path
+    reasons: Collection[str]
+    """The reasons that filters give."""
+
+    def __iter__(self) -> Iterator[PairTexts]:
+        """Each pair once, in no order that means anything."""
+        moved = set()
+        for row in read_rows(self.folder / "rejects"):
+            if row["reason"] in self.reasons:
+                moved.add(row["id"])
+                yield texts_of_row(row)
+        for row in read_rows(self.folder / "pairs"):
+            if row["id"] not in moved:
+                yield texts_of_row(row)
