@@ -17,6 +17,7 @@ from loop.arguments import OUTPUTS, Outputs, run_path
 from loop.estimate_verb import estimate
 from loop.import_verb import import_pairs
 from loop.stopping import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
+from loop.streams import take_any_text
 from records.errors import ConfigError, ConstituteError, StageFailed
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ def main() -> None:
     from loop.shadowing import refuse_shadowed_packages
 
     raise_on_sigterm()
+    take_any_text()
     try:
         refuse_shadowed_packages()
         # Typer turns Ctrl-C into a returned status.

@@ -22,7 +22,7 @@ from loop.folder import WARM_UP, begin_stage, end_stage
 from loop.hand_off import prove_hand_off
 from loop.inputs import Run, evaluate_inputs, generate_inputs
 from records.atomic import write_json_atomic
-from records.chat import check_template
+from records.chat import check_template, encodable
 from records.features import write_card
 from records.progress import Progress, progress
 from records.rows import Author, Message, Prompt, Provenance
@@ -160,7 +160,7 @@ def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
     settings = run.config.generate
     return Provenance(
-        run=Path(run.folder.path).name,
+        run=encodable(Path(run.folder.path).name),
         round=index,
         constitution=run.constitution.name,
         constitution_digest=run.constitution.digest,

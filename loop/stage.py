@@ -21,6 +21,7 @@ from loop.folder import RunFolder
 from loop.inputs import Run, open_run
 from loop.orphans import die_with_parent
 from loop.stopping import INTERRUPTED, TERMINATED
+from loop.streams import take_any_text
 from loop.system_errors import told_plainly
 from records.errors import ConstituteError
 
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     path, index, *stages = arguments
     die_with_parent()
+    take_any_text()
     folder = RunFolder(Path(path))
     stream = _send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
     try:

@@ -214,7 +214,7 @@ def _write_aside(path: Path, rows: _Rows, schema: Any) -> None:
                 crash_point("parquet-torn")
         file.flush()
         os.fsync(file.fileno())
-    with ParquetFile(path) as written:
+    with open(path, "rb") as held, ParquetFile(held) as written:
         assert written.metadata.num_rows == rows.count, f"{path}: {written.metadata.num_rows} rows of {rows.count}"
 
 

@@ -187,3 +187,20 @@ def test_two_commands_do_not_write_into_one_folder(world: Path) -> None:
     process.terminate()
     process.communicate(timeout=60)
     assert_completes(world, ids(world))
+
+
+def test_a_stage_that_hears_nothing_is_ended_within_ten_seconds(world: Path) -> None:
+    process = start(*GENERATE, cwd=world, SCRIPTED_STUCK="60", **SMALL_SHARDS)
+    until(lambda: len(ids(world)) >= 5, process)
+    stage = stage_of(process)
+    before: list[str] = []
+    while before != (found := ids(world)):
+        before = found
+        select.select([], [], [], 0.5)
+    began = time.monotonic()
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 143 and "run the same command again to go on" in told
+    assert not is_running(stage)
+    assert_completes(world, before)
