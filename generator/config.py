@@ -116,6 +116,22 @@ class VerifyConfig(Settings):
     """Questions about each side on each principle, each freshly worded; all of them must agree."""
 
 
+class FilterConfig(Settings):
+    """Which verified pairs are left out again, as rejects with their reason, once all chains of a round are done."""
+
+    contradictions: Literal["drop", "keep"] = "drop"
+    """Pairs of one prompt that prefer the same two texts the other way round: `drop` leaves all of them out."""
+    duplicates: Literal["near", "exact", "keep"] = "near"
+    """Pairs whose prompt, chosen and rejected text all say the same as another pair's: `exact` after case and white
+    space, `near` in nearly the same content words too. One of them stays."""
+    similarity: float = Field(0.95, ge=0.8, le=1.0)
+    """Share of content words that near-duplicates have in common, text by text; for prompts (`near_duplicate_prompts`)
+    too. At 0.95 texts that differ in one content word stay apart up to 38 content words; at 1 always."""
+    length_balance: bool = False
+    """Leave out pairs until, among those of about the same difference in length, as many have a longer chosen text as
+    have a longer rejected one."""
+
+
 class GenerateConfig(Settings):
     """From prompts to verified pairs."""
 
@@ -127,6 +143,7 @@ class GenerateConfig(Settings):
     """How the reviser draws a rewrite."""
     principles: PrincipleDraw = PrincipleDraw()
     verify: VerifyConfig = VerifyConfig()
+    filters: FilterConfig = FilterConfig()
     reviser: Literal["critic", "policy"] = "critic"
     """Who rewrites: the critic's model, or the policy that wrote the draft."""
     few_shots: int = Field(0, ge=0, le=32)

@@ -12,20 +12,31 @@ from typing import Any
 from constitution.checks import run_check
 from constitution.schema import Check, Constitution
 from generator.chain import Method, run_chain
+from generator.config import FilterConfig
+from generator.filters import FILTER_REASONS, Decisions, decide
 from generator.schedule import run_bounded
 from generator.story import chain_id
-from records.compact import compact_round, forget_moves
+from records.compact import compact_round, decided_moves, forget_moves
 from records.features import write_card
+from records.pair_texts import VerifiedPairs, texts_of_row
 from records.progress import Progress
 from records.rows import Message, Pair, Prompt, Reject
 from records.shard import DAMAGED, DamagedShardError, set_aside
 from records.store import RowStore, read_rows
 
+_FILTERS = FilterConfig()
+
 
 async def generate_pairs(
-    prompts: Sequence[Prompt], method: Method, folder: Path, *, in_flight: int, display: Progress
+    prompts: Sequence[Prompt],
+    method: Method,
+    folder: Path,
+    *,
+    in_flight: int,
+    display: Progress,
+    filters: FilterConfig = _FILTERS,
 ) -> dict[str, Any]:
-    """Run the chain of every prompt that has no row yet, make Parquet of the rows, and count what the folder holds.
+    """Run the chain of every prompt that has no row yet, filter the pairs, make Parquet of the rows, and count them.
 
     A damaged shard, whenever it is met, is set aside and told, and the chains that it held are run again.
 
@@ -35,6 +46,7 @@ async def generate_pairs(
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
+        filters: which verified pairs are left out again, once all chains are done.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -46,7 +58,7 @@ async def generate_pairs(
     while True:
         try:
             ran += await _run_missing(prompts, method, folder, in_flight, display)
-            mended = compact_round(folder)
+            mended = compact_round(folder, _left_out(folder, filters, method.seed, display))
             figures = count_outcomes(folder, method.constitution)
             break
         except DamagedShardError as error:
@@ -56,6 +68,19 @@ async def generate_pairs(
     seconds = time.monotonic() - started
     assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(ran / seconds, 2)}
+
+
+def _left_out(folder: Path, filters: FilterConfig, seed: int, display: Progress) -> Decisions:
+    """The pairs that filters leave out; none anew where a compaction that was cut short has its orders already."""
+    if decided_moves(folder) is not None:
+        return {}
+    decisions = decide(VerifiedPairs(folder, FILTER_REASONS), filters, seed)
+    counts = Counter(reason for reason, _ in decisions.values())
+    if counts:
+        display.note(
+            f"left out by filters: {', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))}"
+        )
+    return decisions
 
 
 async def _run_missing(
@@ -102,6 +127,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
     those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
     None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
+    `length_gap` is the mean of chosen minus rejected length in characters, `before` and `after` the filters.
     """
     counts, rejects = Counter[str](), Counter[str]()
     for name in ("pairs", "rejects"):
@@ -112,6 +138,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
             rejects.update([row["reason"]] if name == "rejects" else [])
             if name == "pairs":
                 _count_checked(Pair.model_validate(row), constitution, counts)
+            _count_gap(row, counts)
             _count_calls(row, counts)
             _count_undrawn(row, constitution, counts)
     return {
@@ -121,6 +148,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "checked_pairs": counts["checked"],
         "checked_pairs_right": counts["checked_right"],
         "rejects": dict(sorted(rejects.items())),
+        "length_gap": {side: _mean(counts[f"gap_{side}"], counts[f"pairs_{side}"]) for side in ("before", "after")},
         "calls": counts["calls"],
         "output_tokens": counts["output"],
         "prompt_tokens": counts["prompt"],
@@ -142,6 +170,18 @@ def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str])
         counts["checked_right"] += all(
             run_check(check, pair.prompt, chosen) != "violates" for check in checks.values()
         ) and all(run_check(check, pair.prompt, rejected) == "violates" for check in named)
+
+
+def _count_gap(row: dict[str, Any], counts: Counter[str]) -> None:
+    if row.get("reason", FILTER_REASONS[0]) in FILTER_REASONS:
+        gap = texts_of_row(row).gap
+        for side in ("before",) if "reason" in row else ("before", "after"):
+            counts[f"gap_{side}"] += gap
+            counts[f"pairs_{side}"] += 1
+
+
+def _mean(total: int, count: int) -> float | None:
+    return round(total / count, 1) if count else None
 
 
 def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:

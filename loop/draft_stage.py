@@ -124,6 +124,26 @@ async def _draft(
 async def _generate(
     run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
+    method, in_flight = generation(run, index, engines)
+    prompts = run.prompts_of(index)
+    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
+    with progress(title, len(prompts), stream) as display:
+        figures = await generate_pairs(
+            prompts,
+            method,
+            run.folder.round(index),
+            in_flight=in_flight,
+            display=display,
+            filters=run.config.generate.filters,
+        )
+        if address := _published_at(run, index):
+            copied = publish_round(run.folder.round(index), address)
+            display.note(f"{copied} files copied to {address}, each held against its digest")
+    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+
+
+def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
+    """What a round's chains share, and how many of them are at work at once."""
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
@@ -140,15 +160,7 @@ async def _generate(
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
-    prompts = run.prompts_of(index)
-    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts), stream) as display:
-        in_flight = settings.in_flight or engines.chains_in_flight
-        figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
-        if address := _published_at(run, index):
-            copied = publish_round(run.folder.round(index), address)
-            display.note(f"{copied} files copied to {address}, each held against its digest")
-    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+    return method, settings.in_flight or engines.chains_in_flight
 
 
 def _published_at(run: Run, index: int) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from constitution.load import load_constitution
 from constitution.schema import Constitution
 from generator.api_key import read_key
@@ -27,6 +29,8 @@ from records.shard import shards
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
+# Settings that runs have been begun without: at their defaults they do not count as a change.
+_LATER_SETTINGS = {"generate": ("filters",), "train": ("contradictions",)}
 Read = TypeVar("Read")
 
 
@@ -97,7 +101,10 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     if publish_to := config.generate.publish_to:
         _read_or_note(faults, lambda: open_place(publish_to))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
-    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
+    alike = config.prompt_similarity
+    prompts = _read_or_note(
+        faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed, similarity=alike)
+    )
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
     if faults or constitution is None or prompts is None or mode is None:
         raise ConfigError("\n".join(faults))
@@ -161,7 +168,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight", "publish_to"}),
+        "generate": _settings("generate", run.config.generate, "in_flight", "publish_to"),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -179,7 +186,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     own = own_pairs(run, index)
     return {
         "model": model_fingerprint(run.config.model),
-        "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
+        "train": _settings("train", run.warm_up() if index == WARM_UP else run.config.train),
         "seed": run.config.seed,
         "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
@@ -188,6 +195,14 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
     }
+
+
+def _settings(section: str, config: BaseModel, *left_out: str) -> dict[str, Any]:
+    """A section as a stage depends on it."""
+    fields = type(config).model_fields
+    later = (name for name in _LATER_SETTINGS[section] if name in fields)
+    unset = {name for name in later if getattr(config, name) == fields[name].default}
+    return config.model_dump(mode="json", exclude={*left_out, *unset})
 
 
 def pair_folders(run: Run, index: int) -> list[Path]:

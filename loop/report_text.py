@@ -142,7 +142,8 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    return ["## Pairs", table(header, rows), *_by_check(entries), *_beyond_drawn(entries), *_damaged(entries)]
+    told = [*_by_check(entries), *_gaps(entries), *_beyond_drawn(entries), *_damaged(entries)]
+    return ["## Pairs", table(header, rows), *told]
 
 
 def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -156,6 +157,22 @@ def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
         f"Of {checked} pairs whose violated principle has an exact check, {right} ({percent(right / checked)}) are "
         "right by it: chosen passes every check, rejected fails those of the principles it is said to break."
     ]
+
+
+def _gaps(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Whether length alone would tell chosen from rejected, and what filters changed of it."""
+    lines = []
+    for entry in entries:
+        gap = entry["generation"].get("length_gap") or {}
+        if gap.get("before") is not None:
+            after = "no pair is left" if gap["after"] is None else f"{gap['after']:+.1f} after them"
+            told = (
+                f"{gap['after']:+.1f}"
+                if gap["after"] == gap["before"]
+                else f"{gap['before']:+.1f} before filters, {after}"
+            )
+            lines.append(f"Round {entry['round']}: chosen minus rejected, mean characters: {told}.")
+    return [bullets(lines)] if lines else []
 
 
 def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -193,7 +210,18 @@ def _training(report: dict[str, Any]) -> list[str]:
         named = [str(figures.get(name, "–")) for name in ("method", "start_from", "reference")]
         rows.append([str(entry["round"]), *named, *(_number(figures.get(key)) for key in keys)])
     note = "Means over the last tenth of the optimizer steps; log: `training.jsonl`."
-    return ["## Training", table(header, rows), note, *_hand_offs(report)]
+    return ["## Training", table(header, rows), note, *_contradictions(entries), *_hand_offs(report)]
+
+
+def _contradictions(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Pairs of several rounds, or of somebody's own, that say the opposite of each other."""
+    counts = [(entry["round"], entry["training"].get("contradictory")) for entry in entries]
+    lines = [
+        f"Training {index} left out {count} pairs that contradict each other (`round_{index:02d}/left_out.json`)."
+        for index, count in counts
+        if count
+    ]
+    return [bullets(lines)] if lines else []
 
 
 def _hand_offs(report: dict[str, Any]) -> list[str]:

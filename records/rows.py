@@ -28,6 +28,11 @@ RejectReason = Literal[
     "inconsistent",  # deciding verdicts contradict each other
     "leaked",  # the final text talks about the rewriting, or quotes the critique
     "engine_error",  # the engine gave up on this chain
+    "tie",  # the judge finds neither text better
+    "judge_disagrees",  # the judge's answers in the two orders contradict each other
+    "duplicate",  # another pair says the same, exactly or nearly
+    "contradictory",  # another pair of the same prompt says the opposite
+    "length_balance",  # left out so that length alone does not tell chosen from rejected
 ]
 
 

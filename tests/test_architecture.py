@@ -33,8 +33,21 @@ ONLY_IN = {
     "trl": ("trainer/",),
     "peft": ("trainer/",),
     "httpx": ("generator/exchange.py",),
+    "datasketch": ("records/near.py",),
 }
-HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow", "httpx"}
+HEAVY = {
+    "torch",
+    "vllm",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "matplotlib",
+    "pyarrow",
+    "httpx",
+    "datasketch",
+    "scipy",
+}
 COMMAND = Path(sys.executable).with_name("constitute")
 
 

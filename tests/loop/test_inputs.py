@@ -47,6 +47,8 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.draft.temperature=0.5", {"generate"}),
         ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
         ("generate.verify.asks=2", {"generate"}),
+        ("generate.filters.length_balance=true", {"generate"}),
+        ("train.contradictions=keep", {"train"}),
         ("seed=7", {"generate", "train"}),
         ("engine.context=1000", {"evaluate", "generate"}),
         ("prompts_per_round=5", {"generate"}),
@@ -63,6 +65,22 @@ def changed(world: Path, *overrides: str) -> set[str]:
 )
 def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, stages: set[str]) -> None:
     assert changed(world, override) == stages
+
+
+def test_settings_that_came_later_do_not_make_older_runs_stale_at_their_defaults(world: Path) -> None:
+    """Runs begun before there were such settings hold no word of them in their markers."""
+    run = opened(world, "generate.filters.similarity=0.95", "train.contradictions=drop")
+    assert "filters" not in generate_inputs(run, 0)["generate"]
+    assert "contradictions" not in train_inputs(run, 0)["train"]
+
+
+def test_near_duplicate_prompts_make_anew_what_is_made_of_them(world: Path) -> None:
+    assert changed(world, "near_duplicate_prompts=keep") == set()
+    with open(world / "prompts.jsonl", "a") as file:
+        file.writelines(json.dumps({"prompt": f"please say {number}"}) + "\n" for number in range(60))
+    assert "generate" in changed(world, "near_duplicate_prompts=keep")
+    assert opened(world).prompts.alike > 0 and opened(world).prompts.near_duplicates > 0
+    assert opened(world, "near_duplicate_prompts=keep").prompts.alike == 0
 
 
 def test_other_splits_make_a_training_on_own_pairs_anew(world: Path) -> None:
