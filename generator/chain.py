@@ -37,16 +37,21 @@ class Method:
     draw: int | None = None
     verify_all: bool = False
     asks: int = 1
+    drafts: int = 1
     few_shots: tuple[Message, ...] = field(default=(), repr=False)
     seed: int = 0
 
 
-async def run_chain(prompt: Prompt, method: Method) -> Pair | Reject:
-    """One prompt, one outcome: everything that happened is in the row, whichever kind it is."""
+async def run_chain(prompt: Prompt, method: Method, index: int = 0) -> Pair | Reject:
+    """One draft, one outcome: everything that happened is in the row, whichever kind it is.
+
+    `index` tells the chains of one prompt apart.
+    """
+    round = method.provenance.round
     principles = draw_principles(
-        method.constitution, method.draw, seed=method.seed, round=method.provenance.round, prompt_id=prompt.id
+        method.constitution, method.draw, seed=method.seed, round=round, prompt_id=prompt.id, index=index
     )
-    story = Story(prompt, tuple(principle.id for principle in principles), method.provenance)
+    story = Story(prompt, tuple(principle.id for principle in principles), method.provenance, index=index)
     try:
         await write_draft(story, method)
         broken = await judge_draft(story, principles, method)

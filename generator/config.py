@@ -59,6 +59,8 @@ class VerifyConfig(Settings):
 class GenerateConfig(Settings):
     """From prompts to verified pairs."""
 
+    drafts_per_prompt: int = Field(1, ge=1, le=64)
+    """Drafts of each prompt in a round; each is a chain of its own, with a draw of principles of its own."""
     draft: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=512)
     """How the policy draws its drafts."""
     critic: Sampling = Sampling(temperature=0.0, max_tokens=320)

@@ -23,11 +23,11 @@ from records.store import RowStore, read_rows
 async def generate_pairs(
     prompts: Sequence[Prompt], method: Method, folder: Path, *, in_flight: int, display: Progress
 ) -> dict[str, Any]:
-    """Run the chain of every prompt that has no row yet, and count what the folder then holds.
+    """Run every chain that has no row yet, and count what the folder then holds.
 
     Args:
         prompts: the round's prompts, each id once.
-        method: what their chains share.
+        method: what their chains share; each prompt has a chain for each of its `drafts`.
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
@@ -43,17 +43,19 @@ async def generate_pairs(
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
     done = pairs.ids | rejects.ids
-    waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
-    display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
+    # Chains of one prompt follow each other, so the engine finds their shared prefix in its cache.
+    numbered = [(prompt, index) for prompt in prompts for index in range(method.drafts)]
+    waiting = [work for work in numbered if chain_id(work[0], method.provenance.round, work[1]) not in done]
+    display.advance(len(numbered) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
     try:
-        chains = run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
+        chains = run_bounded(waiting, lambda work: run_chain(work[0], method, index=work[1]), in_flight=in_flight)
         await _store(chains, pairs, rejects, display)
     finally:
         pairs.close()
         rejects.close()
     seconds = time.monotonic() - started
     figures = count_outcomes(folder, method.constitution)
-    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
+    assert figures["chains"] == len(numbered), f"{figures['chains']} rows for {len(numbered)} chains"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
 
 

@@ -1,4 +1,4 @@
-"""Which principles a prompt is asked about, and the worked examples its critic sees first."""
+"""Which principles a chain asks about, and the worked examples its critic sees first."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from records.rows import Message
 
 
 def draw_principles(
-    constitution: Constitution, draw: int | None, *, seed: int, round: int, prompt_id: str
+    constitution: Constitution, draw: int | None, *, seed: int, round: int, prompt_id: str, index: int = 0
 ) -> tuple[Principle, ...]:
-    """The principles of one prompt, in the constitution's order.
+    """The principles of one chain, in the constitution's order.
 
-    Drawn without replacement with chances proportional to weight, seeded by (seed, round, prompt id), so the same
-    prompt gets the same draw whenever the run is repeated or resumed.
+    Drawn without replacement with chances proportional to weight, seeded by (seed, round, prompt id, index), so the
+    same chain gets the same draw whenever the run is repeated or resumed.
 
     Args:
         constitution: whose principles.
@@ -27,13 +27,14 @@ def draw_principles(
         seed: the run's seed.
         round: the round's index.
         prompt_id: the prompt's id.
+        index: which of the prompt's chains; each has a draw of its own.
 
     Source: Efraimidis and Spirakis 2006, weighted sampling without replacement by keys u ** (1 / weight).
     """
     principles = constitution.principles
     if draw is None or draw >= len(principles):
         return principles
-    source = random.Random(digest_json([seed, round, prompt_id]))
+    source = random.Random(digest_json([seed, round, prompt_id, *([index] if index else [])]))
     keys = {principle.id: math.log(source.random() or 1e-300) / principle.weight for principle in principles}
     drawn = {principle.id for principle in sorted(principles, key=lambda one: keys[one.id], reverse=True)[:draw]}
     return tuple(principle for principle in principles if principle.id in drawn)

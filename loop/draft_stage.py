@@ -114,12 +114,13 @@ async def _generate(
         draw=settings.principles.draw,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
+        drafts=settings.drafts_per_prompt,
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
     prompts = run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts), stream) as display:
+    with progress(title, len(prompts) * settings.drafts_per_prompt, stream) as display:
         in_flight = settings.in_flight or engines.chains_in_flight
         figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off

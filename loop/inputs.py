@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from constitution.load import load_constitution
 from constitution.schema import Constitution
 from generator.api_key import read_key
-from generator.config import EngineConfig
+from generator.config import EngineConfig, GenerateConfig
 from generator.critic_config import CriticModel
 from generator.engine import Adapter
 from generator.rounds import choose_mode, round_prompts
@@ -25,6 +25,8 @@ from records.splits import content_key
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
+# Settings of generation that runs have been begun without: at their defaults they change nothing, and do not count.
+_LATER_SETTINGS = ("drafts_per_prompt",)
 Read = TypeVar("Read")
 
 
@@ -157,7 +159,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
+        "generate": _generate(run.config.generate),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -166,6 +168,12 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
             )
         ),
     }
+
+
+def _generate(config: GenerateConfig) -> dict[str, Any]:
+    defaults = GenerateConfig()
+    unset = {name for name in _LATER_SETTINGS if getattr(config, name) == getattr(defaults, name)}
+    return config.model_dump(mode="json", exclude={"in_flight", *unset})
 
 
 def train_inputs(run: Run, index: int) -> dict[str, Any]:

@@ -106,6 +106,29 @@ def test_a_second_call_does_nothing_and_new_prompts_are_added(tmp_path):
     expect_each_once(tmp_path)
 
 
+def test_each_draft_of_a_prompt_is_a_chain_of_its_own(tmp_path):
+    """Stopped after the first draft of every prompt, the stage goes on with the others."""
+    first = generate(tmp_path / "one")
+    figures = generate(tmp_path / "three", answer=script(draft=mixed), drafts=3)
+    assert (first["chains"], figures["chains"]) == (25, 75)
+    assert figures["chains"] == figures["pairs"] + sum(figures["rejects"].values()) == 3 * first["chains"]
+    assert Counter(row["prompt_id"] for row in rows(tmp_path / "three")) == {prompt.id: 3 for prompt in PROMPTS}
+    assert {row["id"] for row in rows(tmp_path / "three")} == {f"{p.id}-00-{n}" for p in PROMPTS for n in range(3)}
+    calls = []
+    counting = lambda text, call: calls.append(call.stage) or script(draft=mixed)(text, call)  # noqa: E731
+    assert generate(tmp_path / "one", drafts=3, answer=counting)["chains"] == 75
+    assert calls.count(0) == 50
+
+
+def test_chains_of_one_prompt_draw_principles_each_for_itself(tmp_path):
+    generate(tmp_path, drafts=4, draw=1)
+    drawn = {}
+    for row in rows(tmp_path):
+        drawn.setdefault(row["prompt_id"], set()).add(row["principles"][0])
+    assert len({tuple(sorted(found)) for found in drawn.values()}) > 1
+    assert sum(len(found) > 1 for found in drawn.values()) > 15
+
+
 def test_the_rate_of_new_violations_on_principles_not_drawn(tmp_path):
     late = lambda principle, request, verifying, b: (  # noqa: E731
         "violates"

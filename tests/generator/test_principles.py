@@ -19,8 +19,8 @@ def constitution(names="abcd"):
     return Constitution(name="toy", principles=principles, templates=CONSTITUTION.templates)
 
 
-def drawn(draw, *, seed=0, round=0, prompt_id="p", among=None):
-    found = draw_principles(among or constitution(), draw, seed=seed, round=round, prompt_id=prompt_id)
+def drawn(draw, *, seed=0, round=0, prompt_id="p", index=0, among=None):
+    found = draw_principles(among or constitution(), draw, seed=seed, round=round, prompt_id=prompt_id, index=index)
     return tuple(principle.id for principle in found)
 
 
@@ -49,6 +49,7 @@ def test_the_draw_depends_on_seed_round_and_prompt_and_on_nothing_else():
     assert {id: drawn(2, prompt_id=id) for id in prompts} == first
     assert {id: drawn(2, prompt_id=id, seed=1) for id in prompts} != first
     assert {id: drawn(2, prompt_id=id, round=1) for id in prompts} != first
+    assert {id: drawn(2, prompt_id=id, index=1) for id in prompts} != first
     shuffled = {id: set(drawn(2, prompt_id=id, among=constitution("dcba"))) for id in prompts}
     changed = sum(shuffled[id] != set(first[id]) for id in prompts)
     assert changed > 0, "the order of principles is part of the constitution"

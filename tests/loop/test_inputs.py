@@ -47,6 +47,7 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.draft.temperature=0.5", {"generate"}),
         ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
         ("generate.verify.asks=2", {"generate"}),
+        ("generate.drafts_per_prompt=2", {"generate"}),
         ("seed=7", {"generate", "train"}),
         ("engine.context=1000", {"evaluate", "generate"}),
         ("prompts_per_round=5", {"generate"}),
@@ -250,3 +251,9 @@ def test_prompts_that_leave_a_split_empty_are_refused(world: Path) -> None:
         opened(world, "splits.test=0")
     with pytest.raises(ConfigError, match="prompts: fresh needs 9 rounds of 30"):
         opened(world, "prompts=fresh", "prompts_per_round=30", "rounds=9")
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_where_it_is_not_given(world: Path) -> None:
+    """What a marker of an earlier release holds: the settings of generation that there were then."""
+    then = {"draft", "critic", "revision", "principles", "verify", "reviser", "few_shots"}
+    assert set(generate_inputs(opened(world), 0)["generate"]) == then
