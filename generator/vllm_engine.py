@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from generator.config import EngineConfig
-from generator.engine import Adapter, Call, Completion, EngineFailedError, PromptTooLongError
+from generator.engine import Adapter, Call, Completion, EngineFailedError, Position, PromptTooLongError
 from records.digest import adapter_digest
 from records.errors import ConfigError, StageError
 
@@ -88,7 +88,7 @@ class VllmEngine:
             temperature=call.sampling.temperature,
             top_p=call.sampling.top_p,
             max_tokens=call.sampling.max_tokens,
-            logprobs=0 if call.logprobs else None,
+            logprobs=call.alternatives or (0 if call.logprobs else None),
             structured_outputs=StructuredOutputsParams(json=call.schema) if call.schema else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -101,6 +101,7 @@ class VllmEngine:
             prompt_tokens=len(call.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             logprob=completion.cumulative_logprob,
+            positions=_positions(completion) if call.alternatives else (),
         )
 
     async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
@@ -189,6 +190,14 @@ class VllmEngine:
             self._llm = None
 
 
+def _positions(completion: Any) -> tuple[Position, ...]:
+    found = []
+    for token, entry in zip(completion.token_ids, completion.logprobs or (), strict=False):
+        alternatives = tuple((one.decoded_token or "", one.logprob) for one in entry.values())
+        found.append(Position(entry[token].decoded_token or "", alternatives))
+    return tuple(found)
+
+
 def _refuse_changed(adapter: Adapter) -> None:
     try:
         found = adapter_digest(adapter.path)
@@ -233,6 +242,8 @@ def _engine_arguments(engine: VllmEngine) -> Any:
         "quantization": config.quantization,
         "trust_remote_code": config.trust_remote_code,
         "enable_prefix_caching": True,
+        # Before temperature, which would sharpen what a judge's probabilities say.
+        "logprobs_mode": "raw_logprobs",
         # Later steps of a chain carry a smaller number and go first.
         "scheduling_policy": "priority",
         # A weak model fills its budget with white space where the grammar lets it.
