@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from generator.engine import Sampling
+from records.rows import Strategy
 from records.strict import Settings
 
 
@@ -56,11 +57,32 @@ class VerifyConfig(Settings):
     """Questions about each side on each principle, each freshly worded; all of them must agree."""
 
 
-class GenerateConfig(Settings):
-    """From prompts to verified pairs."""
+class RatingConfig(Settings):
+    """When ratings of drafts make a pair."""
 
+    margin: int = Field(1, ge=1, le=4)
+    """Least difference, of ratings from 1 to 5, between what is chosen and what is rejected."""
+
+
+class JudgeConfig(Settings):
+    """A second gate: a judge compares chosen and rejected in both orders before they become a pair."""
+
+    question: str = Field("Which answer helps the person more with what was asked?", min_length=1)
+    """What the judge is asked about the two; put so that a mere refusal does not win."""
+    at_least: Literal["tie", "win"] = "tie"
+    """`tie`: the pair falls only where the judge prefers the rejected text in both orders; orders that contradict each
+    other are a tie. `win`: the judge must prefer the chosen text in both orders."""
+
+
+class GenerateConfig(Settings):
+    """From prompts to pairs."""
+
+    strategy: Strategy = "revision"
+    """How a pair is made: `revision` rewrites what a draft breaks; the others choose among drafts of one prompt:
+    `best_of_n` by the critic's verdicts, `ai_feedback` by a judge's comparison, `rating` by ratings from 1 to 5."""
     drafts_per_prompt: int = Field(1, ge=1, le=64)
-    """Drafts of each prompt in a round; each is a chain of its own, with a draw of principles of its own."""
+    """Drafts of each prompt in a round. For `revision` each is a chain of its own, with a draw of principles of its
+    own; for the other strategies they are one group and one chain, at least two."""
     draft: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=512)
     """How the policy draws its drafts."""
     critic: Sampling = Sampling(temperature=0.0, max_tokens=320)
@@ -71,7 +93,19 @@ class GenerateConfig(Settings):
     verify: VerifyConfig = VerifyConfig()
     reviser: Literal["critic", "policy"] = "critic"
     """Who rewrites: the critic's model, or the policy that wrote the draft."""
+    rating: RatingConfig = RatingConfig()
+    judge: JudgeConfig | None = None
+    """A second gate that every pair must pass, whatever the strategy; empty: none."""
     few_shots: int = Field(0, ge=0, le=32)
     """Worked examples of the constitution shown to the critic before its question."""
     in_flight: int | None = Field(None, ge=1)
     """Chains in flight at once. Empty: 1.25 times the engine's sequences."""
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.strategy != "revision" and self.drafts_per_prompt < 2:
+            raise ValueError(
+                f"strategy {self.strategy} chooses among drafts of one prompt, and drafts_per_prompt is "
+                f"{self.drafts_per_prompt}; expected at least 2"
+            )
+        return self

@@ -11,12 +11,16 @@ from typing import Any
 
 from constitution.checks import run_check
 from constitution.schema import Check, Constitution
-from generator.chain import Method, run_chain
+from generator.ai_feedback import run_ai_feedback
+from generator.best_of_n import run_best_of_n
+from generator.chain import run_chain
+from generator.method import Method
+from generator.rating import run_rating
 from generator.schedule import run_bounded
 from generator.story import chain_id
 from records.features import write_card
 from records.progress import Progress
-from records.rows import Message, Pair, Prompt, Reject
+from records.rows import Judgement, Message, Pair, Prompt, Reject
 from records.store import RowStore, read_rows
 
 
@@ -27,7 +31,7 @@ async def generate_pairs(
 
     Args:
         prompts: the round's prompts, each id once.
-        method: what their chains share; each prompt has a chain for each of its `drafts`.
+        method: what their chains share, and how many chains a prompt has.
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
@@ -44,11 +48,11 @@ async def generate_pairs(
     write_card(folder / "rejects", Reject)
     done = pairs.ids | rejects.ids
     # Chains of one prompt follow each other, so the engine finds their shared prefix in its cache.
-    numbered = [(prompt, index) for prompt in prompts for index in range(method.drafts)]
+    numbered = [(prompt, index) for prompt in prompts for index in range(method.chains_per_prompt)]
     waiting = [work for work in numbered if chain_id(work[0], method.provenance.round, work[1]) not in done]
     display.advance(len(numbered) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
     try:
-        chains = run_bounded(waiting, lambda work: run_chain(work[0], method, index=work[1]), in_flight=in_flight)
+        chains = run_bounded(waiting, lambda work: run_one(*work, method), in_flight=in_flight)
         await _store(chains, pairs, rejects, display)
     finally:
         pairs.close()
@@ -57,6 +61,19 @@ async def generate_pairs(
     figures = count_outcomes(folder, method.constitution)
     assert figures["chains"] == len(numbered), f"{figures['chains']} rows for {len(numbered)} chains"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
+
+
+async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
+    """One chain of a prompt, by the strategy of the stage."""
+    match method.strategy:
+        case "revision":
+            return await run_chain(prompt, method, index)
+        case "best_of_n":
+            return await run_best_of_n(prompt, method)
+        case "ai_feedback":
+            return await run_ai_feedback(prompt, method)
+        case "rating":
+            return await run_rating(prompt, method)
 
 
 async def _store(
@@ -75,6 +92,9 @@ async def _store(
 def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
 
+    `drafts_left_out` counts by reason the drafts of groups that could be neither chosen nor rejected.
+    `orders_disagree_rate` is the share of a judge's comparisons, both orders read, in which they name different texts.
+
     Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
     every check and whose rejected text fails all the named ones are `checked_pairs_right`.
 
@@ -82,16 +102,20 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
     None where nothing beyond the drawn principles was judged.
     """
-    counts, rejects = Counter[str](), Counter[str]()
+    counts, rejects, left_out = Counter[str](), Counter[str](), Counter[str]()
+    strategies: dict[str, Counter[str]] = {}
     for name in ("pairs", "rejects"):
         for row in read_rows(folder / name):
             counts["chains"] += 1
             counts[name] += 1
+            strategies.setdefault(row.get("strategy", "revision"), Counter(chains=0, pairs=0)).update(["chains", name])
+            left_out.update(draft["left_out"] for draft in row.get("candidates", ()) if draft["left_out"])
             counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
             rejects.update([row["reason"]] if name == "rejects" else [])
             if name == "pairs":
                 _count_checked(Pair.model_validate(row), constitution, counts)
             _count_calls(row, counts)
+            _count_comparisons(row, counts)
             _count_undrawn(row, constitution, counts)
     return {
         "chains": counts["chains"],
@@ -100,6 +124,11 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "checked_pairs": counts["checked"],
         "checked_pairs_right": counts["checked_right"],
         "rejects": dict(sorted(rejects.items())),
+        "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in strategies.items()},
+        "drafts": counts["drafts"],
+        "drafts_left_out": dict(sorted(left_out.items())),
+        "compared": counts["compared"],
+        "orders_disagree_rate": _share(counts["orders_disagree"], counts["compared"]),
         "calls": counts["calls"],
         "output_tokens": counts["output"],
         "prompt_tokens": counts["prompt"],
@@ -123,14 +152,25 @@ def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str])
 
 
 def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
-    counts["uncanonical"] += bool(row["draft"]) and not row["draft"]["canonical"]
+    drafts = [one["draft"] for one in row.get("candidates", ())] or [row["draft"]] * bool(row["draft"])
+    counts["drafts"] += len(drafts)
+    counts["uncanonical"] += sum(not draft["canonical"] for draft in drafts)
     for entry in row["trail"]:
         counts["calls"] += 1
         counts["output"] += entry["output_tokens"]
         counts["prompt"] += entry["prompt_tokens"]
         counts["cached"] += entry["cached_tokens"]
-        counts["verdicts"] += entry["verdict"] is not None
+        counts["verdicts"] += entry["verdict"] is not None or entry["kind"] in ("judgement", "rating")
         counts["unparsed"] += entry["verdict"] == "unparsed"
+
+
+def _count_comparisons(row: dict[str, Any], counts: Counter[str]) -> None:
+    """A comparison is two judgements, one for each order, that stand next to each other on the row."""
+    found = [Judgement.model_validate(one) for one in row.get("judgements", ())]
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        if "unparsed" not in (one.better, other.better):
+            counts["compared"] += 1
+            counts["orders_disagree"] += one.preferred != other.preferred
 
 
 def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:

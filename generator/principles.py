@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from constitution.render import critique_request, revise_request
 from constitution.schema import Constitution, Example, Principle
 from constitution.verdicts import reply_json
+from generator.method import Method
 from records.digest import digest_json
-from records.rows import Message
+from records.rows import Message, Prompt
 
 
 def draw_principles(
@@ -79,3 +80,11 @@ def _balanced_examples(constitution: Constitution) -> list[tuple[Principle, Exam
 
 def _at(told: Sequence[Sequence[tuple[Principle, Example]]], turn: int) -> list[tuple[Principle, Example]]:
     return [column[turn] for column in told if turn < len(column)]
+
+
+def principles_of(prompt: Prompt, method: Method, index: int = 0) -> tuple[Principle, ...]:
+    """The principles of one of a prompt's chains, as `draw_principles` draws them for this stage."""
+    round = method.provenance.round
+    return draw_principles(
+        method.constitution, method.draw, seed=method.seed, round=round, prompt_id=prompt.id, index=index
+    )

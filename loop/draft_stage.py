@@ -11,9 +11,9 @@ from evaluation.measure import choose_prompts, evaluate_policy
 from evaluation.rows import DraftRow, read_drafts
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
-from generator.chain import Method
 from generator.engine import Sampling
 from generator.generate import generate_pairs
+from generator.method import Method
 from generator.principles import few_shot_turns
 from generator.seat import Seat
 from loop.engines import Engines, open_engines
@@ -115,12 +115,15 @@ async def _generate(
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
         drafts=settings.drafts_per_prompt,
+        strategy=settings.strategy,
+        margin=settings.rating.margin,
+        gate=settings.judge,
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
     prompts = run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts) * settings.drafts_per_prompt, stream) as display:
+    with progress(title, len(prompts) * method.chains_per_prompt, stream) as display:
         in_flight = settings.in_flight or engines.chains_in_flight
         figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
@@ -138,5 +141,6 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
+        judge=critic if settings.judge or settings.strategy in ("ai_feedback", "rating") else None,
         asks=settings.verify.asks,
     )

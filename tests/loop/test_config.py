@@ -82,6 +82,10 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         ("model: ''\nconstitution: demo\nsources: []\n", "model: found ''"),
         (GOOD + "train: {start_from: initial, pairs: this_round}\n", "expected pairs: all_rounds"),
         (GOOD + "train: {lora: {r: 7}}\n", "expected one of 1, 8, 16"),
+        (GOOD + "generate: {strategy: best_of_m}\n", "generate.strategy: found 'best_of_m'"),
+        (GOOD + "generate: {strategy: rating}\n", "drafts_per_prompt is 1; expected at least 2"),
+        (GOOD + "generate: {judge: {at_least: loss}}\n", "generate.judge.at_least: found 'loss'"),
+        (GOOD + "generate: {rating: {margin: 5}}\n", "generate.rating.margin: found 5"),
     ],
 )
 def test_what_is_no_run_file_is_refused_in_words(tmp_path: Path, text: str, found: str) -> None:

@@ -48,6 +48,8 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
         ("generate.verify.asks=2", {"generate"}),
         ("generate.drafts_per_prompt=2", {"generate"}),
+        ("generate.rating.margin=2", {"generate"}),
+        ("generate.judge.at_least=win", {"generate"}),
         ("seed=7", {"generate", "train"}),
         ("engine.context=1000", {"evaluate", "generate"}),
         ("prompts_per_round=5", {"generate"}),
@@ -64,6 +66,12 @@ def changed(world: Path, *overrides: str) -> set[str]:
 )
 def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, stages: set[str]) -> None:
     assert changed(world, override) == stages
+
+
+def test_a_strategy_makes_pairs_anew(world: Path) -> None:
+    settings = ["generate.drafts_per_prompt=2", *(f"generate.strategy={name}" for name in ("best_of_n", "rating"))]
+    found = [digest_json(generate_inputs(opened(world, *settings[:1], *settings[n : n + 1]), 0)) for n in (1, 2, 3)]
+    assert len(set(found)) == 3
 
 
 def digests(world: Path) -> dict[str, str]:

@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "verification skipped",
         "generator/chain.py",
-        "await verify(story, method.constitution.principles if method.verify_all else principles, method)",
+        "await verify(story, principles, method)",
         "pass",
         (f"{CHAIN}::test_every_reason_of_the_closed_set",),
     ),
@@ -169,8 +169,8 @@ MUTANTS = (
     ),
     Mutant(
         "a truncated draft kept",
-        "generator/chain.py",
-        '_refuse_cut(completion, "draft")',
+        "generator/drafts.py",
+        'refuse_cut(completion, "draft")',
         "pass",
         (f"{CHAIN}::test_a_cut_or_empty_text_is_never_kept",),
     ),
