@@ -74,6 +74,28 @@ class JudgeConfig(Settings):
     other are a tie. `win`: the judge must prefer the chosen text in both orders."""
 
 
+class DraftsFrom(Settings):
+    """Which policies write a round's drafts, each its share of them. The shares add up to 1."""
+
+    base: float = Field(0.0, ge=0.0, le=1.0)
+    """Of `model:` itself, without any adapter."""
+    round_0: float = Field(0.0, ge=0.0, le=1.0)
+    """Of the policy that drafts round 0: the warm-up's, or the base where there is none."""
+    previous: float = Field(0.0, ge=0.0, le=1.0)
+    """Of the policy that the round before trained."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {sum(self.shares.values()):g}; expected 1")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Those above 0, by name."""
+        return {name: share for name, share in self.model_dump().items() if share > 0}
+
+
 class GenerateConfig(Settings):
     """From prompts to pairs."""
 
@@ -83,6 +105,8 @@ class GenerateConfig(Settings):
     drafts_per_prompt: int = Field(1, ge=1, le=64)
     """Drafts of each prompt in a round. For `revision` each is a chain of its own, with a draw of principles of its
     own; for the other strategies they are one group and one chain, at least two."""
+    drafts_from: DraftsFrom | None = None
+    """Who drafts, drawn for each draft; empty: the policy that the round before trained, alone."""
     draft: Sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=512)
     """How the policy draws its drafts."""
     critic: Sampling = Sampling(temperature=0.0, max_tokens=320)
@@ -92,7 +116,7 @@ class GenerateConfig(Settings):
     principles: PrincipleDraw = PrincipleDraw()
     verify: VerifyConfig = VerifyConfig()
     reviser: Literal["critic", "policy"] = "critic"
-    """Who rewrites: the critic's model, or the policy that wrote the draft."""
+    """Who rewrites: the critic's model, or the policy of the round."""
     rating: RatingConfig = RatingConfig()
     judge: JudgeConfig | None = None
     """A second gate that every pair must pass, whatever the strategy; empty: none."""

@@ -17,8 +17,9 @@ async def write_draft(story: Story, method: Method) -> None:
     Raises:
         ChainEnds: the draft was cut, or is empty.
     """
-    completion = await reply(method.policy, story.prompt.messages, stage=DRAFT, logprobs=True)
-    story.add_draft(completion, method.policy)
+    drafter = method.drafter(story.prompt.id, story.index)
+    completion = await reply(drafter, story.prompt.messages, stage=DRAFT, logprobs=True)
+    story.add_draft(completion, drafter)
     refuse_cut(completion, "draft")
 
 
@@ -32,9 +33,10 @@ async def draft_group(story: Story, method: Method) -> dict[int, str]:
     """
 
     async def write(number: int) -> Candidate:
-        completion = await reply(method.policy, story.prompt.messages, stage=DRAFT, logprobs=True)
+        drafter = method.drafter(story.prompt.id, number)
+        completion = await reply(drafter, story.prompt.messages, stage=DRAFT, logprobs=True)
         story.add_call("draft", completion, candidate=number)
-        return Candidate(draft=draft_of(completion, method.policy), left_out="truncated" if is_cut(completion) else "")
+        return Candidate(draft=draft_of(completion, drafter), left_out="truncated" if is_cut(completion) else "")
 
     story.candidates = list(await asyncio.gather(*(write(number) for number in range(method.drafts))))
     seen: set[tuple[str, ...]] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ async def _store(
 def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
 
+    `drafts_by_adapter` counts all drafts by the digest of their policy's adapter, the base's under "base";
     `drafts_left_out` counts by reason the drafts of groups that could be neither chosen nor rejected.
     `orders_disagree_rate` is the share of a judge's comparisons, both orders read, in which they name different texts.
 
@@ -102,7 +103,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
     None where nothing beyond the drawn principles was judged.
     """
-    counts, rejects, left_out = Counter[str](), Counter[str](), Counter[str]()
+    counts, rejects, left_out, drafted = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     strategies: dict[str, Counter[str]] = {}
     for name in ("pairs", "rejects"):
         for row in read_rows(folder / name):
@@ -114,6 +115,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
             rejects.update([row["reason"]] if name == "rejects" else [])
             if name == "pairs":
                 _count_checked(Pair.model_validate(row), constitution, counts)
+            drafted.update(_drafters(row))
             _count_calls(row, counts)
             _count_comparisons(row, counts)
             _count_undrawn(row, constitution, counts)
@@ -125,7 +127,8 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "checked_pairs_right": counts["checked_right"],
         "rejects": dict(sorted(rejects.items())),
         "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in strategies.items()},
-        "drafts": counts["drafts"],
+        "drafts": drafted.total(),
+        "drafts_by_adapter": dict(sorted(drafted.items())),
         "drafts_left_out": dict(sorted(left_out.items())),
         "compared": counts["compared"],
         "orders_disagree_rate": _share(counts["orders_disagree"], counts["compared"]),
@@ -152,9 +155,7 @@ def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str])
 
 
 def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
-    drafts = [one["draft"] for one in row.get("candidates", ())] or [row["draft"]] * bool(row["draft"])
-    counts["drafts"] += len(drafts)
-    counts["uncanonical"] += sum(not draft["canonical"] for draft in drafts)
+    counts["uncanonical"] += sum(not draft["canonical"] for draft in _drafts(row))
     for entry in row["trail"]:
         counts["calls"] += 1
         counts["output"] += entry["output_tokens"]
@@ -162,6 +163,17 @@ def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
         counts["cached"] += entry["cached_tokens"]
         counts["verdicts"] += entry["verdict"] is not None or entry["kind"] in ("judgement", "rating")
         counts["unparsed"] += entry["verdict"] == "unparsed"
+
+
+def _drafts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """All drafts of a chain; a draft that was chosen or rejected stands on the row twice, and here once."""
+    return [one["draft"] for one in row.get("candidates", ())] or [row["draft"]] * bool(row["draft"])
+
+
+def _drafters(row: dict[str, Any]) -> Iterator[str]:
+    for draft in _drafts(row):
+        author = draft.get("author") or row["provenance"]["policy"]
+        yield author["adapter_digest"] or "base"
 
 
 def _count_comparisons(row: dict[str, Any], counts: Counter[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 from constitution.schema import Constitution
 from generator.config import JudgeConfig
 from generator.seat import Seat
+from records.digest import digest_json
 from records.rows import Message, Provenance, Strategy
 
 # Later steps first: a chain that is nearly done frees its place soonest.
@@ -23,6 +25,8 @@ class Method:
     reviser: Seat
     verifier: Seat
     provenance: Provenance
+    drafters: tuple[tuple[float, Seat], ...] = ()
+    """Who drafts, each with a share of the drafts; empty: `policy` alone."""
     draw: int | None = None
     verify_all: bool = False
     asks: int = 1
@@ -37,6 +41,18 @@ class Method:
     def judge(self) -> Seat:
         """Who compares and rates."""
         return self.critic
+
+    def drafter(self, prompt_id: str, number: int) -> Seat:
+        """Who writes a prompt's draft of this number (from 0).
+
+        Drawn by the shares, seeded by (seed, round, prompt id, number), so a run that is repeated or resumed draws it
+        again.
+        """
+        if not self.drafters:
+            return self.policy
+        shares, seats = zip(*self.drafters, strict=True)
+        source = random.Random(digest_json(["drafter", self.seed, self.provenance.round, prompt_id, number]))
+        return source.choices(seats, shares)[0]
 
     @property
     def chains_per_prompt(self) -> int:

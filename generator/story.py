@@ -74,6 +74,7 @@ class Story:
         self.principles = tuple(principle.id for principle in principles)
         self.provenance = provenance
         self.strategy = strategy
+        self.index = index
         self.id = chain_id(prompt, provenance.round, index)
         self.candidates: list[Candidate] = []
         self.judgements: tuple[Judgement, ...] = ()

@@ -46,7 +46,7 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, inputs[stage](run, index))]
     if not todo:
         return
-    engines = open_engines(run, index, stream)
+    engines = open_engines(run, index, todo, stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
     try:
         await engines.start(stream)
@@ -72,6 +72,15 @@ async def _hand_off(run: Run, index: int, engines: Engines) -> dict[str, Any]:
     if policy is None:
         return {}
     return {"hand_off": await prove_hand_off(engines.policy, policy, run.folder.round(index - 1) / "probe.json")}
+
+
+async def _hand_off_of_round_0(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+    """The same proof for the policy of round 0, where it drafts in a later round."""
+    _, initial = run.drafters(index).get("round_0", (0.0, None))
+    if initial is None or index <= 0:
+        return {}
+    proof = await prove_hand_off(engines.policy, initial, run.folder.round(WARM_UP) / "probe.json")
+    return {"hand_off_round_0": proof}
 
 
 async def _evaluate(
@@ -103,6 +112,7 @@ async def _generate(
 ) -> dict[str, Any]:
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
+    hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
     method = Method(
         constitution=run.constitution,
@@ -111,6 +121,7 @@ async def _generate(
         reviser=writer,
         verifier=critic,
         provenance=_provenance(run, index, policy.author, critic.author, writer.author),
+        drafters=tuple((share, replace(policy, adapter=who)) for share, who in run.drafters(index).values()),
         draw=settings.principles.draw,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,

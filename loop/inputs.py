@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from constitution.load import load_constitution
+from constitution.render import rate_wording
 from constitution.schema import Constitution
 from generator.api_key import read_key
-from generator.config import EngineConfig, GenerateConfig
+from generator.config import DraftsFrom, EngineConfig, GenerateConfig
 from generator.critic_config import CriticModel
 from generator.engine import Adapter
 from generator.rounds import choose_mode, round_prompts
@@ -18,7 +19,7 @@ from generator.sources import PromptSet, load_prompts
 from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
-from records.digest import adapter_digest, digest_file, digest_folder, digest_json
+from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
 from records.errors import ConfigError, ConstituteError, Problem
 from records.rows import Prompt
 from records.splits import content_key
@@ -26,7 +27,7 @@ from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
 # Settings of generation that runs have been begun without: at their defaults they change nothing, and do not count.
-_LATER_SETTINGS = ("strategy", "drafts_per_prompt", "rating", "judge")
+_LATER_SETTINGS = ("strategy", "drafts_per_prompt", "drafts_from", "rating", "judge")
 Read = TypeVar("Read")
 
 
@@ -83,6 +84,18 @@ class Run:
                 f"{path}: the adapter cannot be read ({error}); expected adapter_model.safetensors and "
                 "adapter_config.json as training wrote them. Train it again: --redo train of the round before."
             ) from error
+
+    def drafters(self, index: int) -> dict[str, tuple[float, Adapter | None]]:
+        """The policies that draft a round, by the names of `generate.drafts_from`, each with its share.
+
+        Before the first round there is only the base, whatever it is called.
+        """
+        shares = self.config.generate.drafts_from or DraftsFrom(previous=1.0)
+        policies = {"base": None, "round_0": min(index, 0), "previous": index}
+        return {
+            name: (share, None if (number := policies[name]) is None else self.policy(number))
+            for name, share in shares.shares.items()
+        }
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> Run:
@@ -160,6 +173,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     return {
         **_shared(run, index),
         "generate": _generate(run.config.generate),
+        **_beside(run, index),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -174,6 +188,17 @@ def _generate(config: GenerateConfig) -> dict[str, Any]:
     defaults = GenerateConfig()
     unset = {name for name in _LATER_SETTINGS if getattr(config, name) == getattr(defaults, name)}
     return config.model_dump(mode="json", exclude={"in_flight", *unset})
+
+
+def _beside(run: Run, index: int) -> dict[str, Any]:
+    """What only some settings of generation depend on."""
+    found: dict[str, Any] = {}
+    if run.config.generate.drafts_from:
+        drafters = run.drafters(index).items()
+        found["drafters"] = {name: policy.digest if policy else "" for name, (_, policy) in drafters}
+    if run.config.generate.strategy == "rating":  # the shipped wording is no part of the constitution
+        found["rate_wording"] = digest_text(rate_wording(run.constitution))
+    return found
 
 
 def train_inputs(run: Run, index: int) -> dict[str, Any]:

@@ -150,6 +150,10 @@ def _groups(entries: Sequence[dict[str, Any]]) -> list[str]:
             out = [f"{count} {why.replace('_', ' ')}" for why, count in figures["drafts_left_out"].items()]
             left = f"; left out of their groups: {', '.join(out)}" if out else ""
             lines.append(f"Round {entry['round']}, {', '.join(strategies)}: {figures['drafts']} drafts{left}.")
+        drafted = figures.get("drafts_by_adapter", {})
+        if len(drafted) > 1:
+            by = ", ".join(f"{count} by {name[:12]}" for name, count in drafted.items())
+            lines.append(f"Round {entry['round']}: drafts by the base or an adapter's digest: {by}.")
         if figures.get("compared"):
             rate = percent(figures["orders_disagree_rate"])
             lines.append(

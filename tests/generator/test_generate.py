@@ -24,7 +24,18 @@ from records.errors import StageError
 from records.progress import Progress
 from records.rows import Pair, Reject
 from records.store import RowStore, read_rows
-from tests.generator.toy import CONSTITUTION, DRAFT_TEXT, FINAL_TEXT, honest, method_of, prompt, script
+from tests.generator.toy import (
+    ADAPTER,
+    CONSTITUTION,
+    DRAFT_TEXT,
+    FINAL_TEXT,
+    honest,
+    method_of,
+    prompt,
+    provenance,
+    script,
+)
+from tests.scripted import author_of
 from tests.tracked import ROOT
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]
@@ -148,7 +159,7 @@ def test_a_group_of_drafts_is_one_chain(tmp_path, strategy):
 
 
 def test_rows_older_than_the_strategies_are_read_and_counted(tmp_path):
-    now = generate(tmp_path / "now")
+    now = generate(tmp_path / "now", provenance=provenance(policy=author_of("scripted", ADAPTER.digest)))
     later = {"strategy", "candidates", "judgements", "preference_probability"}
     for name, kind in (("pairs", Pair), ("rejects", Reject)):
         older = []
