@@ -1,7 +1,8 @@
 """The method, on one draft: draft, critique, revise, verify; then a pair or a reject.
 
 After Bai et al. 2022, "Constitutional AI" (arXiv:2212.08073), section 3. Added to it: a label rests on verdicts, those
-on the draft and those on the final text, and the final text is judged in a fresh conversation by reworded questions.
+on the draft and those on the final text, both on every principle of every pass, and the final text is judged in a fresh
+conversation by reworded questions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from generator.drafts import refuse_cut, write_draft
 from generator.gate import pass_gate
 from generator.leaks import find_leak
 from generator.method import REVISION, Method
-from generator.principles import principles_of
+from generator.principles import passes_of
 from generator.seat import reply
 from generator.story import ChainEnds, Story, told
 from records.rows import Message, Pair, Prompt, Reject
@@ -27,22 +28,27 @@ async def run_chain(prompt: Prompt, method: Method, index: int = 0) -> Pair | Re
 
     `index` tells the chains of one prompt apart.
     """
-    principles = principles_of(prompt, method, index)
-    story = Story(prompt, principles, method.provenance, index=index)
-    return await told(story, _revision(story, principles, method))
+    passes = passes_of(prompt, method, index)
+    drawn = tuple({principle.id: principle for principles in passes for principle in principles}.values())
+    story = Story(prompt, drawn, method.provenance, index=index)
+    return await told(story, _revision(story, passes, drawn, method))
 
 
-async def _revision(story: Story, principles: Sequence[Principle], method: Method) -> None:
+async def _revision(
+    story: Story, passes: Sequence[Sequence[Principle]], drawn: Sequence[Principle], method: Method
+) -> None:
     await write_draft(story, method)
-    broken = await judge_draft(story, principles, method)
-    await revise_in_turn(story, broken, method)
+    broken = await judge_draft(story, drawn, method)
+    first, *later = passes
+    for principles in ([principle for principle in first if principle in broken], *later):
+        await revise_in_turn(story, principles, method)
     refuse_unusable(story)
-    await verify(story, principles, method)
+    await verify(story, drawn, method)
     await pass_gate(story, method)
 
 
 async def judge_draft(story: Story, principles: Sequence[Principle], method: Method) -> tuple[Principle, ...]:
-    """The principles that the critic finds broken.
+    """The principles that the critic finds the draft breaking, whatever pass they were drawn for.
 
     Raises:
         ChainEnds: there is none, or the verdicts decide nothing.
@@ -55,16 +61,20 @@ async def judge_draft(story: Story, principles: Sequence[Principle], method: Met
     return tuple(principle for principle in principles if principle.id in finding.violated)
 
 
-async def revise_in_turn(story: Story, broken: Sequence[Principle], method: Method) -> None:
-    """Rewrite the running text for each broken principle, looking at it again before each later rewrite."""
-    for turn, principle in enumerate(broken):
-        if turn > 0:
-            verdict = await criticise(story, principle, story.text, method, kind="recheck")
-            if verdict.verdict != "violates":
-                continue
+async def revise_in_turn(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    """Rewrite the running text for each principle that it breaks, looking at it again before each later rewrite."""
+    for principle in principles:
+        if not await _is_broken(story, principle, method):
+            continue
         completion = await reply(method.reviser, _revision_turns(story, principle, method), stage=REVISION)
         story.add_revision(principle.id, completion)
         refuse_cut(completion, "revision")
+
+
+async def _is_broken(story: Story, principle: Principle, method: Method) -> bool:
+    if not story.is_revised:  # what was found about the draft holds
+        return principle.id in story.violated
+    return (await criticise(story, principle, story.text, method, kind="recheck")).verdict == "violates"
 
 
 def refuse_unusable(story: Story) -> None:

@@ -114,6 +114,9 @@ class GenerateConfig(Settings):
     revision: Sampling = Sampling(temperature=0.7, max_tokens=640)
     """How the reviser draws a rewrite."""
     principles: PrincipleDraw = PrincipleDraw()
+    passes: int = Field(1, ge=1, le=16)
+    """Passes of critique and revision over a text, each on principles of its own draw, none twice before all had their
+    turn. Draft and final text are judged on those of all passes. For `revision` alone."""
     verify: VerifyConfig = VerifyConfig()
     reviser: Literal["critic", "policy"] = "critic"
     """Who rewrites: the critic's model, or the policy of the round."""
@@ -131,5 +134,9 @@ class GenerateConfig(Settings):
             raise ValueError(
                 f"strategy {self.strategy} chooses among drafts of one prompt, and drafts_per_prompt is "
                 f"{self.drafts_per_prompt}; expected at least 2"
+            )
+        if self.strategy != "revision" and self.passes > 1:
+            raise ValueError(
+                f"strategy {self.strategy} rewrites nothing, and passes is {self.passes}; expected 1, or none given"
             )
         return self

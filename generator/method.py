@@ -28,6 +28,7 @@ class Method:
     drafters: tuple[tuple[float, Seat], ...] = ()
     """Who drafts, each with a share of the drafts; empty: `policy` alone."""
     draw: int | None = None
+    passes: int = 1
     verify_all: bool = False
     asks: int = 1
     drafts: int = 1

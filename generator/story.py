@@ -82,6 +82,7 @@ class Story:
         self.draft: Draft | None = None
         self.text = ""
         self.draft_text = ""
+        self.is_revised = False
         self.draft_verdicts: tuple[Verdict, ...] = ()
         self.final_verdicts: tuple[Verdict, ...] = ()
         self.violated: tuple[str, ...] = ()
@@ -123,7 +124,7 @@ class Story:
 
     def add_revision(self, principle: str, completion: Completion) -> None:
         """Make a rewrite the running text."""
-        self.text = completion.text.strip()
+        self.text, self.is_revised = completion.text.strip(), True
         self.add_call("revision", completion, principle=principle)
 
     def add_judgements(

@@ -123,6 +123,7 @@ async def _generate(
         provenance=_provenance(run, index, policy.author, critic.author, writer.author),
         drafters=tuple((share, replace(policy, adapter=who)) for share, who in run.drafters(index).values()),
         draw=settings.principles.draw,
+        passes=settings.passes,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
         drafts=settings.drafts_per_prompt,

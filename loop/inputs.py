@@ -27,7 +27,7 @@ from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
 # Settings of generation that runs have been begun without: at their defaults they change nothing, and do not count.
-_LATER_SETTINGS = ("strategy", "drafts_per_prompt", "drafts_from", "rating", "judge")
+_LATER_SETTINGS = ("strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge")
 Read = TypeVar("Read")
 
 

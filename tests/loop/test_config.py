@@ -87,6 +87,11 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         (GOOD + "generate: {drafts_from: {base: 0.5}}\n", "the shares add up to 0.5; expected 1"),
         (GOOD + "generate: {drafts_from: {base: 2, previous: -1}}\n", "generate.drafts_from.base: found 2"),
         (GOOD + "generate: {drafts_from: {initial: 1}}\n", "expected one of base, round_0, previous"),
+        (GOOD + "generate: {passes: 0}\n", "generate.passes: found 0"),
+        (
+            GOOD + "generate: {strategy: best_of_n, drafts_per_prompt: 4, passes: 2}\n",
+            "strategy best_of_n rewrites nothing, and passes is 2; expected 1",
+        ),
         (GOOD + "generate: {judge: {at_least: loss}}\n", "generate.judge.at_least: found 'loss'"),
         (GOOD + "generate: {rating: {margin: 5}}\n", "generate.rating.margin: found 5"),
     ],

@@ -48,6 +48,7 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
         ("generate.verify.asks=2", {"generate"}),
         ("generate.drafts_per_prompt=2", {"generate"}),
+        ("generate.passes=2", {"generate"}),
         ("generate.rating.margin=2", {"generate"}),
         ("generate.judge.at_least=win", {"generate"}),
         ("seed=7", {"generate", "train"}),

@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "verification skipped",
         "generator/chain.py",
-        "await verify(story, principles, method)",
+        "await verify(story, drawn, method)",
         "pass",
         (f"{CHAIN}::test_every_reason_of_the_closed_set",),
     ),
