@@ -135,6 +135,11 @@ class GenerateConfig(Settings):
                 f"strategy {self.strategy} chooses among drafts of one prompt, and drafts_per_prompt is "
                 f"{self.drafts_per_prompt}; expected at least 2"
             )
+        if self.strategy != "revision" and self.draft.temperature == 0 and self.drafts_from is None:
+            raise ValueError(
+                f"strategy {self.strategy} chooses among drafts of one prompt, and draft.temperature is 0, at which a "
+                "policy drafts the same each time; expected a temperature above 0"
+            )
         if self.strategy != "revision" and self.passes > 1:
             raise ValueError(
                 f"strategy {self.strategy} rewrites nothing, and passes is {self.passes}; expected 1, or none given"

@@ -110,39 +110,50 @@ async def _evaluate(
 async def _generate(
     run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
+    hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
+    method, prompts = _method(run, index, engines), run.prompts_of(index)
+    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
+    with progress(title, len(prompts) * method.chains_per_prompt, stream) as display:
+        in_flight = run.config.generate.in_flight or engines.chains_in_flight
+        figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
+    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+
+
+def _method(run: Run, index: int, engines: Engines) -> Method:
+    """What the settings come to for a round's chains.
+
+    The warm-up is the supervised stage of the method, which trains on revisions: whatever the rounds' strategy is, it
+    revises, and where that chooses among drafts it revises one draft a prompt.
+    """
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
-    hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
-    method = Method(
+    strategy = "revision" if index == WARM_UP else settings.strategy
+    provenance = _provenance(run, index, policy.author, critic.author, writer.author)
+    if settings.judge or strategy in ("ai_feedback", "rating"):
+        provenance = provenance.model_copy(update={"judge": critic.author})
+    return Method(
         constitution=run.constitution,
         policy=policy,
         critic=critic,
         reviser=writer,
         verifier=critic,
-        provenance=_provenance(run, index, policy.author, critic.author, writer.author),
+        provenance=provenance,
         drafters=tuple((share, replace(policy, adapter=who)) for share, who in run.drafters(index).values()),
         draw=settings.principles.draw,
         passes=settings.passes,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
-        drafts=settings.drafts_per_prompt,
-        strategy=settings.strategy,
+        drafts=settings.drafts_per_prompt if strategy == settings.strategy else 1,
+        strategy=strategy,
         margin=settings.rating.margin,
         gate=settings.judge,
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
-    prompts = run.prompts_of(index)
-    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts) * method.chains_per_prompt, stream) as display:
-        in_flight = settings.in_flight or engines.chains_in_flight
-        figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
-    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
-    settings = run.config.generate
     return Provenance(
         run=Path(run.folder.path).name,
         round=index,
@@ -153,6 +164,5 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
-        judge=critic if settings.judge or settings.strategy in ("ai_feedback", "rating") else None,
-        asks=settings.verify.asks,
+        asks=run.config.generate.verify.asks,
     )

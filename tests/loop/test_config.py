@@ -92,6 +92,10 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
             GOOD + "generate: {strategy: best_of_n, drafts_per_prompt: 4, passes: 2}\n",
             "strategy best_of_n rewrites nothing, and passes is 2; expected 1",
         ),
+        (
+            GOOD + "generate: {strategy: rating, drafts_per_prompt: 2, draft: {temperature: 0}}\n",
+            "drafts the same each time; expected a temperature above 0",
+        ),
         (GOOD + "generate: {judge: {at_least: loss}}\n", "generate.judge.at_least: found 'loss'"),
         (GOOD + "generate: {rating: {margin: 5}}\n", "generate.rating.margin: found 5"),
     ],
