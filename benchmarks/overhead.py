@@ -111,8 +111,8 @@ def _generate(count: int, method: Any) -> tuple[float, int, dict[str, Any]]:
 def measure(count: int) -> dict[str, Any]:
     """One generate stage in this process."""
     from constitution.load import load_constitution
-    from generator.chain import Method
     from generator.engine import Sampling
+    from generator.method import Method
     from generator.seat import Seat
     from records.rows import Provenance
 

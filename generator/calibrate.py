@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from typing import Any, Literal
 
-from generator.chain import Method, run_chain
+from generator.generate import run_one
+from generator.method import Method
 from generator.schedule import run_bounded
 from records.digest import digest_json
 from records.progress import Progress
@@ -134,7 +135,7 @@ def _work(plan: Plan) -> Iterator[tuple[bool, Prompt]]:
 def _runner(method: Method) -> Callable[[tuple[bool, Prompt]], Coroutine[Any, Any, tuple[bool, Pair | Reject]]]:
     async def run(unit: tuple[bool, Prompt]) -> tuple[bool, Pair | Reject]:
         is_followed, prompt = unit
-        return is_followed, await run_chain(prompt, method)
+        return is_followed, await run_one(prompt, 0, method)
 
     return run
 

@@ -40,7 +40,8 @@ class Call:
     """One request to an engine.
 
     `schema` constrains the text to a JSON schema. `stage` orders waiting calls: a higher one goes first, so chains that
-    are nearly done finish before new ones start. `logprobs` asks for the cumulative log-probability.
+    are nearly done finish before new ones start. `logprobs` asks for the cumulative log-probability, `alternatives` for
+    so many of the likeliest tokens at each position (at most 20).
     """
 
     token_ids: tuple[int, ...]
@@ -49,6 +50,7 @@ class Call:
     schema: dict[str, Any] | None = field(default=None, hash=False)
     stage: int = 0
     logprobs: bool = False
+    alternatives: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,27 @@ class ChatCall:
     sampling: Sampling
     schema: dict[str, Any] | None = field(default=None, hash=False)
     stage: int = 0
+    alternatives: int = 0
+
+
+@dataclass(frozen=True)
+class Position:
+    """One token of a completion: its text, and what else might have stood there, each with its log-probability.
+
+    `alternatives` are (text, nats), the token's own among them. Before temperature; under a schema they may be of the
+    tokens that it allows alone, or of all.
+    """
+
+    text: str
+    alternatives: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Completion:
     """What came back. `finish_reason` is "stop" or "length"; "length" means the text was cut.
 
-    A model elsewhere gives no token ids; `counted_tokens` is then what it says it wrote.
+    A model elsewhere gives no token ids; `counted_tokens` is then what it says it wrote. `positions` are there where
+    alternatives were asked for and the engine gave them.
     """
 
     text: str
@@ -75,6 +91,7 @@ class Completion:
     cached_tokens: int = 0
     logprob: float | None = None
     counted_tokens: int = 0
+    positions: tuple[Position, ...] = ()
 
     @property
     def output_tokens(self) -> int:

@@ -39,6 +39,8 @@ def engine_settings(
         "speculative_config": _speculative(config),
         "trust_remote_code": config.trust_remote_code,
         "enable_prefix_caching": True,
+        # Before temperature, which would sharpen what a judge's probabilities say.
+        "logprobs_mode": "raw_logprobs",
         # Later steps of a chain carry a smaller number and go first.
         "scheduling_policy": "priority",
         # A weak model fills its budget with white space where the grammar lets it.

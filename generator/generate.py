@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from constitution.checks import run_check
 from constitution.schema import Check, Constitution
-from generator.chain import Method, run_chain
+from generator.ai_feedback import run_ai_feedback
+from generator.best_of_n import run_best_of_n
+from generator.chain import run_chain
 from generator.config import FilterConfig
 from generator.filters import FILTER_REASONS, Decisions, decide
+from generator.method import Method
+from generator.rating import run_rating
 from generator.schedule import run_bounded
 from generator.story import chain_id
 from records.compact import compact_round, decided_moves, forget_moves
 from records.features import write_card
 from records.pair_texts import VerifiedPairs, texts_of_row
 from records.progress import Progress
-from records.rows import Message, Pair, Prompt, Reject
+from records.rows import Judgement, Message, Pair, Prompt, Reject
 from records.shard import DAMAGED, DamagedShardError, set_aside
 from records.store import RowStore, read_rows
 
@@ -42,7 +46,7 @@ async def generate_pairs(
 
     Args:
         prompts: the round's prompts, each id once.
-        method: what their chains share.
+        method: what their chains share, and how many chains a prompt has.
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
@@ -66,7 +70,8 @@ async def generate_pairs(
     if mended:
         display.note(f"{folder}: in {mended} rows a character that UTF-8 cannot hold became U+FFFD.")
     seconds = time.monotonic() - started
-    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
+    chains = len(prompts) * method.chains_per_prompt
+    assert figures["chains"] == chains, f"{figures['chains']} rows for {chains} chains"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(ran / seconds, 2)}
 
 
@@ -91,18 +96,33 @@ async def _run_missing(
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
     round = method.provenance.round
-    ids = ((chain_id(prompt, round), prompt) for prompt in prompts)
-    waiting = [prompt for id, prompt in ids if id not in pairs.ids and id not in rejects.ids]
-    display.advance(len(prompts) - len(waiting) - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
+    # Chains of one prompt follow each other, so the engine finds their shared prefix in its cache.
+    numbered = [(prompt, index) for prompt in prompts for index in range(method.chains_per_prompt)]
+    ids = ((chain_id(prompt, round, index), (prompt, index)) for prompt, index in numbered)
+    waiting = [work for id, work in ids if id not in pairs.ids and id not in rejects.ids]
+    display.advance(len(numbered) - len(waiting) - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
     if waiting:
         forget_moves(folder)
     try:
-        chains = run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
+        chains = run_bounded(waiting, lambda work: run_one(*work, method), in_flight=in_flight)
         await _store(chains, pairs, rejects, display)
     finally:
         pairs.close()
         rejects.close()
     return len(waiting)
+
+
+async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
+    """One chain of a prompt, by the strategy of the stage."""
+    match method.strategy:
+        case "revision":
+            return await run_chain(prompt, method, index)
+        case "best_of_n":
+            return await run_best_of_n(prompt, method)
+        case "ai_feedback":
+            return await run_ai_feedback(prompt, method)
+        case "rating":
+            return await run_rating(prompt, method)
 
 
 async def _store(
@@ -121,6 +141,10 @@ async def _store(
 def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
 
+    `drafts_by_adapter` counts all drafts by the digest of their policy's adapter, the base's under "base";
+    `drafts_left_out` counts by reason the drafts of groups that could be neither chosen nor rejected.
+    `orders_disagree_rate` is the share of a judge's comparisons, both orders read, in which they name different texts.
+
     Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
     every check and whose rejected text fails all the named ones are `checked_pairs_right`.
 
@@ -129,17 +153,22 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
     `length_gap` is the mean of chosen minus rejected length in characters, `before` and `after` the filters.
     """
-    counts, rejects = Counter[str](), Counter[str]()
+    counts, rejects, left_out, drafted = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    strategies: dict[str, Counter[str]] = {}
     for name in ("pairs", "rejects"):
         for row in read_rows(folder / name):
             counts["chains"] += 1
             counts[name] += 1
+            strategies.setdefault(row.get("strategy", "revision"), Counter(chains=0, pairs=0)).update(["chains", name])
+            left_out.update(draft["left_out"] for draft in row.get("candidates", ()) if draft["left_out"])
             counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
             rejects.update([row["reason"]] if name == "rejects" else [])
             if name == "pairs":
                 _count_checked(Pair.model_validate(row), constitution, counts)
             _count_gap(row, counts)
+            drafted.update(_drafters(row))
             _count_calls(row, counts)
+            _count_comparisons(row, counts)
             _count_undrawn(row, constitution, counts)
     return {
         "chains": counts["chains"],
@@ -149,6 +178,12 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "checked_pairs_right": counts["checked_right"],
         "rejects": dict(sorted(rejects.items())),
         "length_gap": {side: _mean(counts[f"gap_{side}"], counts[f"pairs_{side}"]) for side in ("before", "after")},
+        "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in strategies.items()},
+        "drafts": drafted.total(),
+        "drafts_by_adapter": dict(sorted(drafted.items())),
+        "drafts_left_out": dict(sorted(left_out.items())),
+        "compared": counts["compared"],
+        "orders_disagree_rate": _share(counts["orders_disagree"], counts["compared"]),
         "calls": counts["calls"],
         "output_tokens": counts["output"],
         "prompt_tokens": counts["prompt"],
@@ -185,14 +220,34 @@ def _mean(total: int, count: int) -> float | None:
 
 
 def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
-    counts["uncanonical"] += bool(row["draft"]) and not row["draft"]["canonical"]
+    counts["uncanonical"] += sum(not draft["canonical"] for draft in _drafts(row))
     for entry in row["trail"]:
         counts["calls"] += 1
         counts["output"] += entry["output_tokens"]
         counts["prompt"] += entry["prompt_tokens"]
         counts["cached"] += entry["cached_tokens"]
-        counts["verdicts"] += entry["verdict"] is not None
+        counts["verdicts"] += entry["verdict"] is not None or entry["kind"] in ("judgement", "rating")
         counts["unparsed"] += entry["verdict"] == "unparsed"
+
+
+def _drafts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """All drafts of a chain; a draft that was chosen or rejected stands on the row twice, and here once."""
+    return [one["draft"] for one in row.get("candidates", ())] or [row["draft"]] * bool(row["draft"])
+
+
+def _drafters(row: dict[str, Any]) -> Iterator[str]:
+    for draft in _drafts(row):
+        author = draft.get("author") or row["provenance"]["policy"]
+        yield author["adapter_digest"] or "base"
+
+
+def _count_comparisons(row: dict[str, Any], counts: Counter[str]) -> None:
+    """A comparison is two judgements, one for each order, that stand next to each other on the row."""
+    found = [Judgement.model_validate(one) for one in row.get("judgements", ())]
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        if "unparsed" not in (one.better, other.better):
+            counts["compared"] += 1
+            counts["orders_disagree"] += one.preferred != other.preferred
 
 
 def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from generator.config import EngineConfig
-from generator.engine import Adapter, Call, Completion, EngineFailedError, PromptTooLongError
+from generator.engine import Adapter, Call, Completion, EngineFailedError, Position, PromptTooLongError
 from generator.engine_settings import engine_settings
 from records.digest import adapter_digest
 from records.errors import ConfigError, StageError
@@ -84,7 +84,7 @@ class VllmEngine:
             temperature=call.sampling.temperature,
             top_p=call.sampling.top_p,
             max_tokens=call.sampling.max_tokens,
-            logprobs=0 if call.logprobs else None,
+            logprobs=call.alternatives or (0 if call.logprobs else None),
             structured_outputs=StructuredOutputsParams(json=call.schema) if call.schema else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -97,6 +97,7 @@ class VllmEngine:
             prompt_tokens=len(call.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             logprob=completion.cumulative_logprob,
+            positions=_positions(completion) if call.alternatives else (),
         )
 
     async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
@@ -183,6 +184,14 @@ class VllmEngine:
         if self._llm is not None:
             self._llm.shutdown()
             self._llm = None
+
+
+def _positions(completion: Any) -> tuple[Position, ...]:
+    found = []
+    for token, entry in zip(completion.token_ids, completion.logprobs or (), strict=False):
+        alternatives = tuple((one.decoded_token or "", one.logprob) for one in entry.values())
+        found.append(Position(entry[token].decoded_token or "", alternatives))
+    return tuple(found)
 
 
 def _refuse_changed(adapter: Adapter) -> None:

@@ -47,13 +47,13 @@ async def calibrate_stage(run: Run, index: int, stream: IO[str], began: float) -
         StageError: the engines cannot be started, or an endpoint stayed away.
     """
     job = Job.model_validate(json.loads((run.folder.path / JOB).read_text(encoding="utf-8")))
-    engines = open_engines(run, index, stream)
+    engines = open_engines(run, index, ("generate",), stream)
     try:
         await engines.start(stream)
         check_template(engines.policy.tokenizer)
         start_seconds = time.monotonic() - began
-        plan = _plan(run, index, job)
         method, in_flight = generation(run, index, engines)
+        plan = _plan(run, index, job, method.chains_per_prompt)
         plan = replace(plan, in_flight=max(1, min(in_flight, plan.most)))
         with progress("calibrate", len(plan.followed) * plan.chains, stream) as display:
             costs, ends = await follow_chains(plan, method, display)
@@ -70,10 +70,11 @@ async def calibrate_stage(run: Run, index: int, stream: IO[str], began: float) -
     write_json_atomic(run.folder.path / RESULT, found.model_dump(mode="json"))
 
 
-def _plan(run: Run, index: int, job: Job) -> Plan:
+def _plan(run: Run, index: int, job: Job, chains_per_prompt: int) -> Plan:
     prompts = run.prompts_of(index)
     followed = choose_followed(prompts, job.prompts, run.config.seed)
     chosen = {prompt.id for prompt in followed}
     others = [prompt for prompt in prompts if prompt.id not in chosen] or followed
     elsewhere = run.config.critic_model is not None and run.config.critic_model.endpoint is not None
-    return Plan(followed, () if elsewhere else others, job.chains, in_flight=1, most=len(prompts), seconds=job.seconds)
+    most = len(prompts) * chains_per_prompt
+    return Plan(followed, () if elsewhere else others, job.chains, in_flight=1, most=most, seconds=job.seconds)

@@ -12,9 +12,9 @@ from evaluation.measure import choose_prompts, evaluate_policy
 from evaluation.rows import DraftRow, read_drafts
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
-from generator.chain import Method
 from generator.engine import Sampling
 from generator.generate import generate_pairs
+from generator.method import Method
 from generator.principles import few_shot_turns
 from generator.seat import Seat
 from loop.engines import Engines, open_engines
@@ -51,7 +51,7 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
         return
     if "generate" in todo and (address := _published_at(run, index)):
         try_place(address)
-    engines = open_engines(run, index, stream)
+    engines = open_engines(run, index, todo, stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
     try:
         await engines.start(stream)
@@ -77,6 +77,15 @@ async def _hand_off(run: Run, index: int, engines: Engines) -> dict[str, Any]:
     if policy is None:
         return {}
     return {"hand_off": await prove_hand_off(engines.policy, policy, run.folder.round(index - 1) / "probe.json")}
+
+
+async def _hand_off_of_round_0(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+    """The same proof for the policy of round 0, where it drafts in a later round."""
+    _, initial = run.drafters(index).get("round_0", (0.0, None))
+    if initial is None or index <= 0:
+        return {}
+    proof = await prove_hand_off(engines.policy, initial, run.folder.round(WARM_UP) / "probe.json")
+    return {"hand_off_round_0": proof}
 
 
 async def _evaluate(
@@ -124,10 +133,11 @@ async def _draft(
 async def _generate(
     run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
+    hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
     method, in_flight = generation(run, index, engines)
     prompts = run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts), stream) as display:
+    with progress(title, len(prompts) * method.chains_per_prompt, stream) as display:
         figures = await generate_pairs(
             prompts,
             method,
@@ -143,20 +153,34 @@ async def _generate(
 
 
 def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
-    """What a round's chains share, and how many of them are at work at once."""
+    """What the settings come to for a round's chains, and how many of them are at work at once.
+
+    The warm-up is the supervised stage of the method, which trains on revisions: whatever the rounds' strategy is, it
+    revises, and where that chooses among drafts it revises one draft a prompt.
+    """
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
+    strategy = "revision" if index == WARM_UP else settings.strategy
+    provenance = _provenance(run, index, policy.author, critic.author, writer.author)
+    if settings.judge or strategy in ("ai_feedback", "rating"):
+        provenance = provenance.model_copy(update={"judge": critic.author})
     method = Method(
         constitution=run.constitution,
         policy=policy,
         critic=critic,
         reviser=writer,
         verifier=critic,
-        provenance=_provenance(run, index, policy.author, critic.author, writer.author),
+        provenance=provenance,
+        drafters=tuple((share, replace(policy, adapter=who)) for share, who in run.drafters(index).values()),
         draw=settings.principles.draw,
+        passes=settings.passes,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
+        drafts=settings.drafts_per_prompt if strategy == settings.strategy else 1,
+        strategy=strategy,
+        margin=settings.rating.margin,
+        gate=settings.judge,
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
@@ -169,7 +193,6 @@ def _published_at(run: Run, index: int) -> str | None:
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
-    settings = run.config.generate
     return Provenance(
         run=encodable(Path(run.folder.path).name),
         round=index,
@@ -180,5 +203,5 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
-        asks=settings.verify.asks,
+        asks=run.config.generate.verify.asks,
     )

@@ -100,8 +100,9 @@ def expect(run: Run, calibration: Calibration, price: Price | None = None) -> di
 
     prompts = run.prompts_of(0)
     rounds = run.config.rounds + (run.config.train.warm_up != "none")
-    in_train = sum(prompt.split == "train" for prompt in prompts)
-    generation = arithmetic.generation(calibration, chains=len(prompts), train_chains=in_train)
+    each = run.config.generate.chains_per_prompt
+    in_train = each * sum(prompt.split == "train" for prompt in prompts)
+    generation = arithmetic.generation(calibration, chains=each * len(prompts), train_chains=in_train)
     told = {
         "calibration": {
             "prompts": calibration.prompts,
@@ -119,7 +120,7 @@ def expect(run: Run, calibration: Calibration, price: Price | None = None) -> di
     }
     if price is not None:
         free = {"draft", "revision"} if run.config.generate.reviser == "policy" else {"draft"}
-        paid = arithmetic.cost(calibration, price, frozenset(free), len(prompts))
+        paid = arithmetic.cost(calibration, price, frozenset(free), each * len(prompts))
         told["cost"] = {"round": paid, "all_rounds": arithmetic.times(paid, rounds)}
     return told
 

@@ -145,7 +145,7 @@ def _head(source: Source) -> bytes:
     assert source.constitution is not None
     metadata = {
         "version": VERSION,
-        "description": "Verified preference pairs with the verdicts that decided them, one annotator a principle.",
+        "description": "Preference pairs with what decided them, one annotator a principle.",
         "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "dataset_name": source.name,
         "default_annotator": short_id(LABEL),

@@ -22,7 +22,14 @@ from records.store import read_rows, shards
 from trainer.preferences import group_rows
 
 SPLITS = ("train", "validation")
-ROLES = ("policy", "critic", "reviser", "verifier")
+ROLES = ("policy", "critic", "reviser", "verifier", "judge")
+_AT_WORK = {
+    "revision": {"critic", "reviser", "verifier"},
+    "best_of_n": {"critic", "verifier"},
+    "ai_feedback": set[str](),
+    "rating": set[str](),
+}
+"""The roles, beside policy and judge, that a strategy gives work to."""
 _MOST_FAULTS = 1000
 _MOST_SHOWN = 20
 _WAY_OUT = "Nothing was exported. Mend or remove the rows, or export others."
@@ -56,6 +63,7 @@ class Tally:
     mended: int = 0
     """Rows with a lone surrogate, which no UTF-8 file can hold, written as U+FFFD."""
     authors: dict[str, dict[Author, None]] = field(default_factory=lambda: {role: {} for role in ROLES})
+    strategies: dict[str, None] = field(default_factory=dict)
     constitutions: dict[tuple[str, str], None] = field(default_factory=dict)
     faults: dict[Path, list[tuple[int, str]]] = field(default_factory=dict)
 
@@ -175,10 +183,21 @@ def _read(folder: Path, kind: type[Row], source: Source, tally: Tally) -> Iterat
         if message:
             tally.fault(folder, number, message)
             continue
-        for role in ROLES:
-            tally.authors[role].setdefault(getattr(row.provenance, role))
+        for role, author in _authors(row):
+            tally.authors[role].setdefault(author)
+        tally.strategies.setdefault(row.strategy)
         tally.constitutions.setdefault((row.provenance.constitution, row.provenance.constitution_digest))
         yield number, row
+
+
+def _authors(row: Outcome) -> Iterator[tuple[str, Author]]:
+    """Who had a part in a row, by role; the policy is who drafted."""
+    provenance = row.provenance
+    drafts = [candidate.draft for candidate in row.candidates] if row.candidates else [row.draft]
+    yield from (("policy", (draft and draft.author) or provenance.policy) for draft in drafts)
+    yield from ((role, getattr(provenance, role)) for role in ROLES if role in _AT_WORK[row.strategy])
+    if provenance.judge:
+        yield "judge", provenance.judge
 
 
 def _invalid(error: ValidationError, kind: type[Outcome]) -> str:

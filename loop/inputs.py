@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from constitution.load import load_constitution
+from constitution.render import rate_wording
 from constitution.schema import Constitution
 from generator.api_key import read_key
-from generator.config import EngineConfig
+from generator.config import DraftsFrom, EngineConfig
 from generator.critic_config import CriticModel
 from generator.engine import Adapter
 from generator.rounds import choose_mode, round_prompts
@@ -20,7 +21,7 @@ from generator.sources import PromptSet, load_prompts
 from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
-from records.digest import adapter_digest, digest_file, digest_folder, digest_json
+from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
 from records.publish import open_place
@@ -30,7 +31,11 @@ from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
 # Settings that runs have been begun without: at their defaults they do not count as a change.
-_LATER_SETTINGS = {"generate": ("filters",), "train": ("contradictions",)}
+_LATER_SETTINGS = {
+    "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
+    "train": ("contradictions",),
+    "engine": ("data_parallel", "speculative", "options"),
+}
 Read = TypeVar("Read")
 
 
@@ -87,6 +92,18 @@ class Run:
                 f"{path}: the adapter cannot be read ({error}); expected adapter_model.safetensors and "
                 "adapter_config.json as training wrote them. Train it again: --redo train of the round before."
             ) from error
+
+    def drafters(self, index: int) -> dict[str, tuple[float, Adapter | None]]:
+        """The policies that draft a round, by the names of `generate.drafts_from`, each with its share.
+
+        Before the first round there is only the base, whatever it is called.
+        """
+        shares = self.config.generate.drafts_from or DraftsFrom(previous=1.0)
+        policies = {"base": None, "round_0": min(index, 0), "previous": index}
+        return {
+            name: (share, None if (number := policies[name]) is None else self.policy(number))
+            for name, share in shares.shares.items()
+        }
 
 
 def open_run(config: RunConfig, folder: RunFolder) -> Run:
@@ -169,6 +186,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     return {
         **_shared(run, index),
         "generate": _settings("generate", run.config.generate, "in_flight", "publish_to"),
+        **_beside(run, index),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -177,6 +195,17 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
             )
         ),
     }
+
+
+def _beside(run: Run, index: int) -> dict[str, Any]:
+    """What only some settings of generation depend on."""
+    found: dict[str, Any] = {}
+    if run.config.generate.drafts_from:
+        drafters = run.drafters(index).items()
+        found["drafters"] = {name: policy.digest if policy else "" for name, (_, policy) in drafters}
+    if run.config.generate.strategy == "rating":  # the shipped wording is no part of the constitution
+        found["rate_wording"] = digest_text(rate_wording(run.constitution))
+    return found
 
 
 def train_inputs(run: Run, index: int) -> dict[str, Any]:
@@ -201,7 +230,7 @@ def _settings(section: str, config: BaseModel, *left_out: str) -> dict[str, Any]
     """A section as a stage depends on it."""
     fields = type(config).model_fields
     later = (name for name in _LATER_SETTINGS[section] if name in fields)
-    unset = {name for name in later if getattr(config, name) == fields[name].default}
+    unset = {name for name in later if getattr(config, name) == fields[name].get_default(call_default_factory=True)}
     return config.model_dump(mode="json", exclude={*left_out, *unset})
 
 
@@ -241,7 +270,7 @@ def critic_identity(other: CriticModel) -> dict[str, Any]:
 
 
 def _engine(config: EngineConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude={"restarts", "memory_share", "cache_gib"})
+    return _settings("engine", config, "restarts", "memory_share", "cache_gib")
 
 
 def _shared(run: Run, index: int) -> dict[str, Any]:

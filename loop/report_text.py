@@ -142,8 +142,31 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    told = [*_by_check(entries), *_gaps(entries), *_beyond_drawn(entries), *_damaged(entries)]
+    told = [*_groups(entries), *_by_check(entries), *_gaps(entries), *_beyond_drawn(entries), *_damaged(entries)]
     return ["## Pairs", table(header, rows), *told]
+
+
+def _groups(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What was chosen among, and how steady the judge was, where drafts are chosen among or a judge compares."""
+    lines = []
+    for entry in entries:
+        figures = entry["generation"]
+        strategies = [name for name in figures.get("by_strategy", {}) if name != "revision"]
+        if strategies:
+            out = [f"{count} {why.replace('_', ' ')}" for why, count in figures["drafts_left_out"].items()]
+            left = f"; left out of their groups: {', '.join(out)}" if out else ""
+            lines.append(f"Round {entry['round']}, {', '.join(strategies)}: {figures['drafts']} drafts{left}.")
+        drafted = figures.get("drafts_by_adapter", {})
+        if len(drafted) > 1:
+            by = ", ".join(f"{count} by {name[:12]}" for name, count in drafted.items())
+            lines.append(f"Round {entry['round']}: drafts by the base or an adapter's digest: {by}.")
+        if figures.get("compared"):
+            rate = percent(figures["orders_disagree_rate"])
+            lines.append(
+                f"Round {entry['round']}: the judge compared {figures['compared']} times in both orders, and in {rate} "
+                "did not say the same of the same text."
+            )
+    return [bullets(lines)] if lines else []
 
 
 def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:

@@ -23,7 +23,15 @@ from records.errors import StageError
 from records.progress import Progress
 from records.rows import Pair
 from records.store import RowStore, read_rows
-from tests.generator.toy import CONSTITUTION, DRAFT_TEXT, FINAL_TEXT, honest, method_of, prompt, script
+from tests.generator.toy import (
+    CONSTITUTION,
+    DRAFT_TEXT,
+    FINAL_TEXT,
+    honest,
+    method_of,
+    prompt,
+    script,
+)
 from tests.tracked import ROOT
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One seeded bug: in `file`, `old` (which stands there exactly once) becomes `new`; `tests` must turn red."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
+from tests.mutants.mutant import Mutant
+from tests.mutants.strategies import STRATEGY_MUTANTS
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
 ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
@@ -22,6 +11,7 @@ POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
 MUTANTS = (
+    *STRATEGY_MUTANTS,
     Mutant(
         "chosen ranks last in an export for NeMo-RL",
         "records/layouts.py",
@@ -55,7 +45,7 @@ MUTANTS = (
     Mutant(
         "verification skipped",
         "generator/chain.py",
-        "await verify(story, method.constitution.principles if method.verify_all else principles, method)",
+        "await verify(story, drawn, method)",
         "pass",
         (f"{CHAIN}::test_every_reason_of_the_closed_set",),
     ),
@@ -169,8 +159,8 @@ MUTANTS = (
     ),
     Mutant(
         "a truncated draft kept",
-        "generator/chain.py",
-        '_refuse_cut(completion, "draft")',
+        "generator/drafts.py",
+        'refuse_cut(completion, "draft")',
         "pass",
         (f"{CHAIN}::test_a_cut_or_empty_text_is_never_kept",),
     ),
