@@ -43,8 +43,9 @@ async def generate_pairs(
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
     done = pairs.ids | rejects.ids
-    waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
-    display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
+    # One at a time: a list would hold every prompt of a large source for the whole stage.
+    waiting = (prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done)
+    display.advance(len(done), pairs=len(pairs.ids), rejects=len(rejects.ids))
     try:
         chains = run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
         await _store(chains, pairs, rejects, display)
@@ -54,7 +55,7 @@ async def generate_pairs(
     seconds = time.monotonic() - started
     figures = count_outcomes(folder, method.constitution)
     assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
-    return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
+    return figures | {"seconds": round(seconds, 2), "chains_per_second": round((len(prompts) - len(done)) / seconds, 2)}
 
 
 async def _store(

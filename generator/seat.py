@@ -13,7 +13,17 @@ from typing import Any
 
 from constitution.schema import Principle
 from constitution.verdicts import parse_verdict, reply_schema
-from generator.engine import Adapter, Call, ChatCall, ChatEngine, Completion, Engine, PromptTooLongError, Sampling
+from generator.engine import (
+    Adapter,
+    Call,
+    ChatCall,
+    ChatEngine,
+    Completion,
+    Engine,
+    PromptTooLongError,
+    Sampling,
+    is_elsewhere,
+)
 from records.chat import encode_chat
 from records.rows import Author, Message, Verdict
 
@@ -31,7 +41,7 @@ class Seat:
         """What rows carry for this seat."""
         return Author(
             model=self.engine.model,
-            endpoint=self.engine.endpoint if isinstance(self.engine, ChatEngine) else "",
+            endpoint=self.engine.endpoint if is_elsewhere(self.engine) else "",
             adapter_digest=self.adapter.digest if self.adapter else "",
             **self.sampling.model_dump(),
         )
@@ -39,7 +49,7 @@ class Seat:
     @property
     def tokenizer(self) -> Any:
         """The tokeniser of the seat's model; a policy has one, since the model that is trained runs on this machine."""
-        assert not isinstance(self.engine, ChatEngine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
+        assert not is_elsewhere(self.engine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
         return self.engine.tokenizer
 
 
@@ -64,7 +74,7 @@ async def reply(
         PromptTooLongError: the conversation and the longest reply do not fit the context; nothing is cut to fit.
         EngineFailedError: the engine could not be kept alive, or gave no usable reply.
     """
-    if isinstance(seat.engine, ChatEngine):
+    if is_elsewhere(seat.engine):
         return await seat.engine.chat(ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage))
     token_ids = tuple(encode_chat(seat.engine.tokenizer, messages, add_generation_prompt=True))
     wanted = len(token_ids) + seat.sampling.max_tokens
@@ -97,11 +107,11 @@ async def ask_verdict(
         The verdict, and every completion: the last is the one it was read from, one before it could not be read.
     """
     schema = reply_schema(principle)
-    completions: list[Completion] = []
+    first = await reply(seat, messages, stage=stage, schema=schema)
+    verdict = parse_verdict(principle, first.text, finish_reason=first.finish_reason)
+    if verdict.verdict != "unparsed":
+        return verdict, (first,)
     warmer = max(seat.sampling.temperature, RETRY_TEMPERATURE)
-    for asked in (seat, replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))):
-        completions.append(await reply(asked, messages, stage=stage, schema=schema))
-        verdict = parse_verdict(principle, completions[-1].text, finish_reason=completions[-1].finish_reason)
-        if verdict.verdict != "unparsed":
-            break
-    return verdict, tuple(completions)
+    again = replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))
+    second = await reply(again, messages, stage=stage, schema=schema)
+    return parse_verdict(principle, second.text, finish_reason=second.finish_reason), (first, second)

@@ -24,7 +24,7 @@ class SplitShares(Settings):
 
 def normalise(text: str) -> str:
     """NFKC, case-folded, runs of white space as one space."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def prompt_id(messages: Sequence[Message]) -> str:
