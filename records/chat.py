@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -186,10 +186,6 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
     return [id for id in separating.encode(text, add_special_tokens=False) if id != separator]
 
 
-# By tokeniser: its words, or None for one that is not cut for. Beside it, since a copy of it must not take them along.
-_WORDS: WeakKeyDictionary[Any, WordIds | None] = WeakKeyDictionary()
-
-
 def _plainly_encoded(tokenizer: Any, text: str) -> list[int]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.truncation is not None or backend.padding is not None:
@@ -197,13 +193,19 @@ def _plainly_encoded(tokenizer: Any, text: str) -> list[int]:
     # What transformers adds around this call takes as long as the call itself on short texts. It also sets this switch
     # before each call, so whoever called last has left it somewhere.
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    if tokenizer.split_special_tokens:
-        return backend.encode(text, add_special_tokens=False).ids
-    if tokenizer not in _WORDS:
-        _WORDS[tokenizer] = WordIds(_encoder(backend)) if reads_by_word(backend) else None
-    words = _WORDS[tokenizer]
+    words = None if tokenizer.split_special_tokens else _words(tokenizer, backend)
     return backend.encode(text, add_special_tokens=False).ids if words is None else words(text)
 
 
-def _encoder(backend: Any) -> Callable[[str], list[int]]:
-    return lambda text: backend.encode(text, add_special_tokens=False).ids
+# By tokeniser: the size of its vocabulary, and its words, or None for one that is not cut for. Kept beside it, since a
+# copy of it must not take them along.
+_WORDS: WeakKeyDictionary[Any, tuple[int, WordIds | None]] = WeakKeyDictionary()
+
+
+def _words(tokenizer: Any, backend: Any) -> WordIds | None:
+    size = backend.get_vocab_size()
+    known = _WORDS.get(tokenizer)
+    if known is None or known[0] != size:
+        words = WordIds(lambda text: backend.encode(text, add_special_tokens=False).ids)
+        known = _WORDS[tokenizer] = size, words if reads_by_word(backend) else None
+    return known[1]

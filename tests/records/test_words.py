@@ -117,7 +117,7 @@ def own_ids(tokenizer, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_the_ids_are_those_of_the_whole_text(name, text):
     tokenizer = cut_for(name)
@@ -127,7 +127,7 @@ def test_the_ids_are_those_of_the_whole_text(name, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(text=TEXTS, more=TEXTS)
 def test_conversations_are_encoded_as_by_the_tokeniser_alone(name, text, more):
     tokenizer = cut_for(name)
@@ -164,6 +164,14 @@ def test_what_is_remembered_is_bounded(monkeypatch):
         words(f"a {number} {'x' * 1000}{number}")
         assert len(words._later) <= 100
     assert max(map(len, words._later)) <= 64
+
+
+def test_a_tokeniser_given_new_tokens_is_looked_at_anew():
+    tokenizer = trained(byte_level())
+    before = encode_text(tokenizer, "the kettle of the kettle")
+    tokenizer.add_tokens(["kettle"])
+    after = encode_text(tokenizer, "the kettle of the kettle")
+    assert after == own_ids(tokenizer, "the kettle of the kettle") != before
 
 
 def without(**changes):
