@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
 from records.rows import Message
 from records.strict import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class Sampling(Settings):
@@ -134,7 +137,6 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
 class ChatEngine(Protocol):
     """A model elsewhere that writes the next turn of a conversation; it can be critic, verifier and reviser."""
 
@@ -154,3 +156,8 @@ class ChatEngine(Protocol):
     async def close(self) -> None:
         """Close the connections; calls in flight fail."""
         ...
+
+
+def is_elsewhere(engine: Engine | ChatEngine) -> TypeIs[ChatEngine]:
+    """Whether an engine takes conversations; asking `isinstance` of a protocol takes as long as a verdict's parsing."""
+    return hasattr(engine, "chat")

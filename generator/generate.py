@@ -95,21 +95,28 @@ async def _run_missing(
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
-    round = method.provenance.round
-    # Chains of one prompt follow each other, so the engine finds their shared prefix in its cache.
-    numbered = [(prompt, index) for prompt in prompts for index in range(method.chains_per_prompt)]
-    ids = ((chain_id(prompt, round, index), (prompt, index)) for prompt, index in numbered)
-    waiting = [work for id, work in ids if id not in pairs.ids and id not in rejects.ids]
-    display.advance(len(numbered) - len(waiting) - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
+
+    def missing() -> Iterator[tuple[Prompt, int]]:
+        # One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt
+        # follow each other, so the engine finds their shared prefix in its cache.
+        for prompt in prompts:
+            for index in range(method.chains_per_prompt):
+                id = chain_id(prompt, method.provenance.round, index)
+                if id not in pairs.ids and id not in rejects.ids:
+                    yield prompt, index
+
+    waiting = sum(1 for _ in missing())
+    chains = len(prompts) * method.chains_per_prompt
+    display.advance(chains - waiting - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
     if waiting:
         forget_moves(folder)
     try:
-        chains = run_bounded(waiting, lambda work: run_one(*work, method), in_flight=in_flight)
-        await _store(chains, pairs, rejects, display)
+        outcomes = run_bounded(missing(), lambda work: run_one(*work, method), in_flight=in_flight)
+        await _store(outcomes, pairs, rejects, display)
     finally:
         pairs.close()
         rejects.close()
-    return len(waiting)
+    return waiting
 
 
 async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:

@@ -14,7 +14,17 @@ from typing import Any
 
 from constitution.schema import Principle
 from constitution.verdicts import parse_verdict, reply_schema
-from generator.engine import Adapter, Call, ChatCall, ChatEngine, Completion, Engine, PromptTooLongError, Sampling
+from generator.engine import (
+    Adapter,
+    Call,
+    ChatCall,
+    ChatEngine,
+    Completion,
+    Engine,
+    PromptTooLongError,
+    Sampling,
+    is_elsewhere,
+)
 from records.chat import encode_chat
 from records.rows import Author, Message, Verdict
 
@@ -32,7 +42,7 @@ class Seat:
         """What rows carry for this seat."""
         return Author(
             model=self.engine.model,
-            endpoint=self.engine.endpoint if isinstance(self.engine, ChatEngine) else "",
+            endpoint=self.engine.endpoint if is_elsewhere(self.engine) else "",
             adapter_digest=self.adapter.digest if self.adapter else "",
             **self.sampling.model_dump(),
         )
@@ -40,7 +50,7 @@ class Seat:
     @property
     def tokenizer(self) -> Any:
         """The tokeniser of the seat's model; a policy has one, since the model that is trained runs on this machine."""
-        assert not isinstance(self.engine, ChatEngine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
+        assert not is_elsewhere(self.engine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
         return self.engine.tokenizer
 
 
@@ -67,7 +77,7 @@ async def reply(
         PromptTooLongError: the conversation and the longest reply do not fit the context; nothing is cut to fit.
         EngineFailedError: the engine could not be kept alive, or gave no usable reply.
     """
-    if isinstance(seat.engine, ChatEngine):
+    if is_elsewhere(seat.engine):
         asked = ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage, alternatives=alternatives)
         return await seat.engine.chat(asked)
     if sum(len(message.content) for message in messages) > _LONG:
@@ -96,7 +106,7 @@ def _count_tokens(tokenizer: Any, messages: tuple[Message, ...]) -> int:
 
 
 def _refuse_too_long(count: int, seat: Seat) -> None:
-    assert not isinstance(seat.engine, ChatEngine)
+    assert not is_elsewhere(seat.engine)
     if count + seat.sampling.max_tokens > seat.engine.context:
         raise PromptTooLongError(
             f"{count} prompt tokens + max_tokens {seat.sampling.max_tokens} > context {seat.engine.context}"

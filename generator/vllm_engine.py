@@ -241,7 +241,8 @@ def _launch_llm(arguments: Any) -> Any:
     config = arguments.create_engine_config(usage)
     # On a CPU the threads of the process that computes are counted and bound by what it finds in its environment.
     with OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
-        return AsyncLLM(config, Executor.get_class(config), log_stats=False, usage_context=usage)
+        # By default it would write a line to the log for every call.
+        return AsyncLLM(config, Executor.get_class(config), log_stats=False, log_requests=False, usage_context=usage)
 
 
 def _computes_in_bfloat16() -> bool:

@@ -200,3 +200,20 @@ def test_sandbox_stops_what_the_rules_would_have_stopped() -> None:
         broken = Constitution(name="c", principles=(PRINCIPLE,), templates=Templates(critique=source))
         with pytest.raises((SecurityError, UndefinedError)):
             critique_request(broken, PRINCIPLE, PROMPT, "Hi.")
+
+
+@pytest.mark.parametrize("name", ["core", "demo"])
+@pytest.mark.parametrize("kind", ["critique", "verify"])
+def test_questions_about_one_answer_begin_alike_up_to_its_end(name, kind):
+    """What they share is computed once and served from the prefix cache; only the principle comes after it."""
+    constitution, answer = load_constitution(name), "Boil it for ten minutes."
+
+    def ask(principle):
+        if kind == "critique":
+            return critique_request(constitution, principle, PROMPT, answer)
+        return verify_request(constitution, principle, PROMPT, answer, ask=0)
+
+    asked = [ask(principle) for principle in constitution.principles]
+    shared = asked[0][: asked[0].index(fenced(answer)) + len(fenced(answer))]
+    assert len(set(asked)) == len(asked) > 3
+    assert all(text.startswith(shared) for text in asked)
