@@ -51,6 +51,8 @@ def export(
     print(f"{tally.pairs.total()} pairs as {to}: {output}")
     for (_, _, reason), count in sorted(tally.left_out.items()):
         print(f"left out, {reason}: {count}")
+    if tally.other_rounds:
+        print(f"left out, of another round: {tally.other_rounds}")
     if opened:
         print(f"uploaded: {upload(opened, output)}")
 
