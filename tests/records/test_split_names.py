@@ -77,7 +77,7 @@ def test_a_saved_split_is_what_its_folder_is_called(tmp_path: Path) -> None:
     from datasets import Dataset, DatasetDict
 
     one = Dataset.from_list([row()])
-    DatasetDict({name: one for name in ("train", "validation", "test")}).save_to_disk(str(tmp_path / "sets"))
+    DatasetDict(dict.fromkeys(("train", "validation", "test"), one)).save_to_disk(str(tmp_path / "sets"))
     assert [one.split for one in read_preferences([tmp_path / "sets" / "validation"])] == ["validation"]
     with pytest.raises(DataError, match="held out"):
         read_preferences([tmp_path / "sets" / "test"])
