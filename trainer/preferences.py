@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from records.errors import DataError
 from records.rows import Message, Split
-from records.sources.readers import Unreadable, is_own, numbered_rows, saved_splits
+from records.sources.data_sets import saved_splits
+from records.sources.readers import Unreadable, is_own, numbered_rows
 from records.sources.sides import RowProblem, check_sides, common_length, messages_of
 from records.sources.split_names import split_of_place, strictest
 

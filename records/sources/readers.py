@@ -9,16 +9,16 @@ is still seen.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from records.errors import DataError
+from records.errors import ConstituteError, DataError
 from records.rows import Split
 from records.sources.cells import Cells
+from records.sources.data_sets import hub_rows, is_saved, saved_rows
 from records.sources.origin import Origin
 from records.sources.split_names import is_of_split, split_named, split_of_place
 from records.store import read_rows, shards
@@ -62,7 +62,7 @@ def read_origin(origin: Origin) -> Iterator[Found]:
 
         rows = query_rows(origin.sql.connect, origin.sql.query)
     elif origin.hub is not None:
-        rows = _hub_rows(origin)
+        rows = hub_rows(origin)
     else:
         yield from _path_rows(Path(origin.path or ""), origin.split)
         return
@@ -115,7 +115,7 @@ def is_own(folder: Path) -> bool:
         return False
     try:
         row = next(iter(read_rows(folder)), None)
-    except (DataError, ValueError, RecursionError):
+    except (ConstituteError, OSError, ValueError, RecursionError):
         return False
     # Of a chain's outcome, of an imported pair, of a row that was none.
     marks = ({"provenance"}, {"source", "row", "split"}, {"source", "row", "reason"})
@@ -135,7 +135,7 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[tuple[int, A
     """
     try:
         if path.is_dir():
-            yield from enumerate(_saved_rows(path, split) if is_saved(path) else read_rows(path), 1)
+            yield from enumerate(saved_rows(path, split) if is_saved(path) else read_rows(path), 1)
         elif kind_of(path) == ".parquet":
             yield from enumerate(_parquet_rows(path), 1)
         elif kind_of(path) == ".csv":
@@ -255,63 +255,3 @@ def _one_row(batch: Any, index: int) -> Any:
         return batch.slice(index, 1).to_pylist()[0]
     except (ValueError, OverflowError) as error:
         return Unreadable(f"found a value that cannot be read ({str(error).splitlines()[0]}); expected readable values")
-
-
-def is_saved(path: Path) -> bool:
-    """Whether a folder is a data set saved with `save_to_disk`, with splits or without."""
-    return (path / "dataset_dict.json").exists() or (path / "state.json").exists()
-
-
-def saved_splits(path: Path) -> list[str]:
-    """The names of the splits of a saved data set that has several.
-
-    Raises:
-        DataError: its list of splits cannot be read.
-    """
-    try:
-        splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        splits = error
-    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
-        raise DataError(f"{path}: dataset_dict.json cannot be read; expected what save_to_disk writes. Save it again.")
-    return splits
-
-
-def _saved_rows(path: Path, split: str | None) -> Iterator[Any]:
-    from datasets import load_from_disk
-    from pyarrow import ArrowException
-
-    if (path / "dataset_dict.json").exists():
-        splits = saved_splits(path)
-        if split is None or split not in splits:
-            raise DataError(f"{path}: found {split or 'no split'}; expected split: one of {', '.join(splits)}")
-        path = path / split
-    try:
-        yield from load_from_disk(str(path))
-    except (ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"{path}: the saved data set cannot be read ({reason}); expected what save_to_disk writes"
-        ) from None
-
-
-def _hub_rows(origin: Origin) -> Iterator[Any]:
-    from datasets import load_dataset
-
-    split = origin.split or "train"
-    # The client takes a folder of that name before it asks the hub, whoever has put one there.
-    if os.path.lexists(origin.hub or ""):
-        raise DataError(
-            f"{origin.name}: a file or folder {origin.hub} lies in this folder, and the hub's client would read it in "
-            "the hub's place; expected none. Work in another folder, or name it by path:"
-        )
-    try:
-        rows = load_dataset(origin.hub, origin.subset, split=split, revision=origin.revision)
-    except Exception as error:  # the hub's client has no common error: network, cache, names and formats differ
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"{origin.name}: the hub data set cannot be loaded ({reason}); expected a network, or a copy in the cache, "
-            f"and a data set with a split {split} that needs no code. Offline, save it where there is a network and "
-            "name the folder by path:"
-        ) from None
-    yield from rows

@@ -230,3 +230,11 @@ def test_a_group_may_be_a_number_in_own_columns_and_in_named_ones(tmp_path: Path
     write(tmp_path / "a.jsonl", {"prompt": "a", "group": [7]})
     with pytest.raises(DataError, match="group is list; expected text or a number"):
         load(path=path)
+
+
+def test_names_and_values_of_a_file_do_not_move_the_cursor(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"\x1b]0;owned\x07": 1}, {"prompt": {"\x1b[2J": 1}})
+    for keys in ({}, {"columns": {"prompt": "text"}}, {"preset": "hh-rlhf"}):
+        with pytest.raises(DataError) as caught:
+            load(path=path, **keys)
+        assert "\x1b" not in str(caught.value) and "owned" in str(caught.value)

@@ -108,6 +108,21 @@ def test_a_text_that_spells_a_marker_is_no_turn(tmp_path: Path) -> None:
             unrender(row | {name: text})
 
 
+def test_turns_count_only_where_the_template_makes_the_same_text_of_them(tmp_path: Path) -> None:
+    """A template that trims wrote another text than the one that stands here."""
+    from records.chat_template import open_template
+    from records.sources.sides import RowProblem
+
+    trimming = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"
+    (tmp_path / "trims.jinja").write_text(trimming + "{% if add_generation_prompt %}<|assistant|>{% endif %}")
+    unrender = Unrender(open_template(str(tmp_path / "trims.jinja")))
+    row = {"prompt": "<|user|>q<|end|><|assistant|>", "chosen": "a<|end|>", "rejected": "b<|end|>"}
+    assert unrender(row)["prompt"][0].content == "q"
+    for name, text in (("prompt", "<|user|> q<|end|><|assistant|>"), ("rejected", "b <|end|>")):
+        with pytest.raises(RowProblem, match="the template does not make"):
+            unrender(row | {name: text})
+
+
 def test_a_template_that_does_not_write_turns_as_they_are_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "last.jinja").write_text("<|user|>{{ messages[-1].content }}")
     told = refused(command, "import-pairs", "x.jsonl", "-o", "back", "--template", "last.jinja")

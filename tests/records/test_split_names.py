@@ -121,9 +121,9 @@ def test_a_split_chooses_files_by_name_or_is_refused(tmp_path: Path) -> None:
 def test_other_peoples_parts_are_ordinary_files(tmp_path: Path) -> None:
     """A last line without its newline is a row like others there, and what lies beside the parts is read too."""
     folder = tmp_path / "parts"
-    put(folder / "part-00000.jsonl", row("a"))
+    put(folder / "part-00000.jsonl", row("a", id="0"))
     path = folder / "part-00001.jsonl"
-    path.write_text(json.dumps(row("b")) + "\n" + json.dumps(row("c")))
+    path.write_text(json.dumps(row("b", id="1")) + "\n" + json.dumps(row("c", id="2")))
     put(folder / "more.jsonl", row("d"))
     assert {one.prompt for one in read_preferences([folder])} == {"a", "b", "c", "d"}
     path.write_text(json.dumps(row("b")) + "\n" + json.dumps(row("c"))[:-4])
