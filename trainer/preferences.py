@@ -109,7 +109,7 @@ def _sources(path: Path) -> list[Path]:
     files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
     if not files:
         raise DataError(
-            f"{path}: the folder holds no pairs; expected shards part-*.jsonl or {', '.join(_SUFFIXES)} files."
+            f"{path}: the folder holds no pairs; expected shards (part-00000.jsonl) or {', '.join(_SUFFIXES)} files."
         )
     return files
 

@@ -238,16 +238,20 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        for batch in ParquetFile(path).iter_batches(_BATCH):
-            try:
-                rows: list[Any] = batch.to_pylist()
-            except (ValueError, OverflowError):
-                # Text that is not UTF-8, a date beyond the calendar: bad rows among good ones.
-                rows = [_one_row(batch, index) for index in range(batch.num_rows)]
-            yield from rows
+        with open(path, "rb") as file:
+            for batch in ParquetFile(file).iter_batches(_BATCH):
+                yield from _rows_of(batch)
     except ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a Parquet file that can be read ({reason}); expected one") from None
+
+
+def _rows_of(batch: Any) -> list[Any]:
+    """The rows of a batch; text that is not UTF-8 or a date beyond the calendar makes bad rows among good ones."""
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        return [_one_row(batch, index) for index in range(batch.num_rows)]
 
 
 def _one_row(batch: Any, index: int) -> Any:
