@@ -249,7 +249,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
 def _rows_of(batch: Any) -> list[Any]:
     """The rows of a batch; text that is not UTF-8 or a date beyond the calendar makes bad rows among good ones."""
     try:
-        return batch.to_pylist()  # type: ignore[no-any-return]
+        return batch.to_pylist()
     except (ValueError, OverflowError):
         return [_one_row(batch, index) for index in range(batch.num_rows)]
 
