@@ -133,6 +133,8 @@ def _counts(source: Source, tally: Tally) -> Iterator[str]:
         notes.append("Rejects were not among what was exported; chains are those that gave a pair.")
     if tally.mended:
         notes.append(f"In {tally.mended} rows a character that UTF-8 cannot hold is written as U+FFFD.")
+    if tally.other_rounds:
+        notes.append(f"Left out: {tally.other_rounds} rows that name another round than those exported.")
     if source.unfinished:
         notes.append(f"Not finished when exported: round {', '.join(map(round_name, source.unfinished))}.")
     if notes:

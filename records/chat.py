@@ -125,12 +125,21 @@ def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_pro
 
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
+    # A template comes from outside: besides refusing it may add a text to a number, or divide by nothing.
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as fault:
         roles = ", ".join(turn["role"] for turn in turns)
         raise ConfigError(
-            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({error}); "
+            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({fault}); "
             "expected turns that it takes. Take such prompts out of the prompt file, or choose another model."
-        ) from error
+        ) from fault
 
 
 def _guarded(tokenizer: Any, text: str) -> str:
