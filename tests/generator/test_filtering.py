@@ -19,6 +19,7 @@ from generator.engine import Call
 from generator.generate import generate_pairs
 from records.progress import Progress
 from records.rows import Pair, Reject
+from records.shard import shards
 from records.store import RowStore, read_rows
 from tests.generator.toy import method_of, prompt, reply_of
 from tests.tracked import ROOT
@@ -167,25 +168,16 @@ def test_killed_between_decision_and_end_the_same_pairs_are_left_out(crashed: An
     assert not (folder / point / "moved.json").exists()
 
 
-def test_decisions_follow_from_the_pairs_and_not_from_what_was_moved_already(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lost", range(4))
+def test_a_pair_made_anew_is_held_against_those_that_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
-    """Were the orders lost after the first pair of a contradiction had moved, the second would look blameless."""
-    generate(tmp_path / "whole")
-    moved: list[str] = []
-
-    def stop_after_the_first(store: RowStore, row: Any) -> None:
-        append(store, row)
-        if isinstance(row, Reject):
-            moved.append(row.id)
-            raise KeyboardInterrupt
-
-    append = RowStore.append
-    monkeypatch.setattr(RowStore, "append", stop_after_the_first)
-    with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path / "torn")
-    monkeypatch.undo()
-    assert len(moved) == 1
-    (tmp_path / "torn" / "moved.json").unlink()
-    generate(tmp_path / "torn")
-    assert outcome(tmp_path / "torn") == outcome(tmp_path / "whole")
+    """A pair whose opposite lies among the rejects already would look blameless beside the other pairs alone."""
+    monkeypatch.setitem(RowStore.__init__.__kwdefaults__, "rows_per_shard", 1)
+    generate(tmp_path)
+    before = outcome(tmp_path)
+    shards(tmp_path / "rejects")[lost].write_bytes(b"no row")
+    figures, told = generate(tmp_path)
+    assert figures["damaged_shards"] == 1 and "set aside" in told
+    assert outcome(tmp_path) == before
+    assert figures["rejects"] == LEFT_OUT

@@ -14,6 +14,7 @@ from records.pair_texts import PairTexts
 
 LONG = " ".join(f"word{number}" for number in range(60))
 NEAR = LONG.replace("word7 ", "another ")
+NOT_NEAR = NEAR.replace("word8 ", "one ").replace("word9 ", "third ")
 
 
 def pair(id, prompt="p", chosen="good", rejected="bad", split="train", before=""):
@@ -60,6 +61,9 @@ def test_of_duplicates_the_smallest_id_stays():
         ({"prompt": f"{NEAR}"}, True),
         ({"chosen": f"{NEAR}"}, True),
         ({"rejected": f"{NEAR}", "chosen": f"{NEAR}"}, True),
+        ({"prompt": NOT_NEAR}, False),
+        ({"chosen": NOT_NEAR}, False),
+        ({"rejected": NOT_NEAR}, False),
         ({"chosen": "good"}, False),
         ({"prompt": "p"}, False),
         ({"before": "user\x00Hello."}, False),

@@ -43,6 +43,27 @@ MUTANTS = (
         (SIGN,),
     ),
     Mutant(
+        "of two pairs that contradict each other only one is seen to",
+        "records/opinions.py",
+        "smallest.get((one.about, not one.first_chosen))",
+        "smallest.get((one.about, False)) if one.first_chosen else None",
+        ("tests/records/test_opinions.py::test_the_same_two_texts_the_other_way_round",),
+    ),
+    Mutant(
+        "pairs that have moved already are not looked at when filters decide again",
+        "records/pair_texts.py",
+        'if row["reason"] in self.reasons:',
+        "if False:",
+        ("tests/generator/test_filtering.py::test_a_pair_made_anew_is_held_against_those_that_have_moved",),
+    ),
+    Mutant(
+        "long answers make two short questions one",
+        "records/near.py",
+        "for mine, other in zip(left, right, strict=True):",
+        "for mine, other in zip(left[-1:], right[-1:], strict=True):",
+        ("tests/generator/test_filters.py::test_prompt_chosen_and_rejected_must_all_be_nearly_the_same",),
+    ),
+    Mutant(
         "verification skipped",
         "generator/chain.py",
         "await verify(story, drawn, method)",
@@ -138,9 +159,9 @@ MUTANTS = (
     ),
     Mutant(
         "a test prompt's near-duplicate in train",
-        "generator/sources.py",
-        'if prompt.split != "train"}',
-        'if prompt.split == "none"}',
+        "generator/prompt_duplicates.py",
+        'if prompt.split != "train":',
+        'if prompt.split == "none":',
         ("tests/generator/test_sources.py::test_near_duplicates_of_held_out_prompts_leave_train",),
     ),
     Mutant(
