@@ -56,22 +56,46 @@ def test_a_group_of_drafts_is_one_chain(tmp_path, strategy):
     assert rows(tmp_path) == before and not calls
 
 
+LATER = {"strategy", "candidates", "judgements", "preference_probability"}
+
+
+def older(row):
+    """A row as it was before there were strategies."""
+    row = {column: value for column, value in row.items() if column not in LATER}
+    row["provenance"] = {key: value for key, value in row["provenance"].items() if key != "judge"}
+    row["draft"] = {key: value for key, value in row["draft"].items() if key != "author"}
+    row["trail"] = [{key: value for key, value in one.items() if key != "candidate"} for one in row["trail"]]
+    return row
+
+
 def test_rows_older_than_the_strategies_are_read_and_counted(tmp_path):
     now = generate(tmp_path / "now", provenance=provenance(policy=author_of("scripted", ADAPTER.digest)))
-    later = {"strategy", "candidates", "judgements", "preference_probability"}
     for name, kind in (("pairs", Pair), ("rejects", Reject)):
-        older = []
-        for row in read_rows(tmp_path / "now" / name):
-            row = {column: value for column, value in row.items() if column not in later}
-            row["provenance"].pop("judge")
-            row["draft"].pop("author")
-            row["trail"] = [{key: value for key, value in one.items() if key != "candidate"} for one in row["trail"]]
-            assert kind.model_validate(row).strategy == "revision"
-            older.append(json.dumps(row) + "\n")
+        found = [older(row) for row in read_rows(tmp_path / "now" / name)]
+        assert {kind.model_validate(row).strategy for row in found} == {"revision"}
         (tmp_path / "then" / name).mkdir(parents=True)
-        (tmp_path / "then" / name / "part-00000.jsonl").write_text("".join(older))
+        (tmp_path / "then" / name / "part-00000.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
     then = count_outcomes(tmp_path / "then", CONSTITUTION)
     assert then == {name: figure for name, figure in now.items() if name in then}
+
+
+def test_a_stage_begun_by_an_earlier_release_goes_on_and_its_rows_load_together(tmp_path):
+    import datasets
+
+    generate(tmp_path / "then", prompts=PROMPTS[:10])
+    shard = tmp_path / "then" / "pairs" / "part-00000.jsonl"
+    found = [older(row) for row in read_rows(shard.parent)]
+    shard.write_text("".join(f"{json.dumps(row)}\n" for row in found))
+    card = shard.parent / "README.md"
+    known = [line for line in card.read_text().splitlines(keepends=True) if "preference_probability" not in line]
+    card.write_text("".join(known))
+    figures = generate(tmp_path / "then")
+    loaded = datasets.load_dataset(str(shard.parent), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(loaded) == figures["pairs"] > len(found) > 0
+    assert "preference_probability" in card.read_text() and "strategy" in loaded.column_names
+    card.write_text(card.read_text() + "A word of my own.\n")
+    generate(tmp_path / "then")
+    assert card.read_text().endswith("A word of my own.\n")
 
 
 def test_chains_of_one_prompt_draw_principles_each_for_itself(tmp_path):
