@@ -153,6 +153,8 @@ def _write(origin: Origin, folder: Path, shares: SplitShares) -> ImportCounts:
                     continue
                 (held_out if pair.split == "test" else kept).append(pair)
                 counts.pairs[pair.split] += 1
+    for note in folder.rglob(".part-*.ids"):  # of use to a writer that goes on; this one is done
+        note.unlink()
     return counts
 
 
