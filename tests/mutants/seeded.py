@@ -188,15 +188,15 @@ MUTANTS = (
     Mutant(
         "a row written twice on resume: nothing is known to be done",
         "records/store.py",
-        "self.ids.update(shard_ids(path))",
-        "list(shard_ids(path))",
+        "self.ids.update(found)",
+        "pass",
         ("tests/generator/test_generate.py", "tests/records/test_store.py"),
     ),
     Mutant(
         "a row written twice on resume: done prompts run again",
         "generator/generate.py",
-        "if id not in pairs.ids and id not in rejects.ids]",
-        "if id not in pairs.ids]",
+        "if id not in pairs.ids and id not in rejects.ids:",
+        "if id not in pairs.ids:",
         ("tests/generator/test_generate.py",),
     ),
     Mutant(
