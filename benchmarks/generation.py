@@ -39,10 +39,11 @@ from benchmarks.recording import RecordingEngine, WaitingEngine, limit  # noqa: 
 from constitution.load import load_constitution  # noqa: E402
 from demo.grammar import question  # noqa: E402
 from demo.prompts import combos  # noqa: E402
-from generator.chain import CRITIQUE, REVISION, Method, run_chain  # noqa: E402
+from generator.chain import run_chain  # noqa: E402
 from generator.config import EngineConfig  # noqa: E402
 from generator.engine import Sampling  # noqa: E402
 from generator.generate import generate_pairs  # noqa: E402
+from generator.method import CRITIQUE, REVISION, Method  # noqa: E402
 from generator.principles import few_shot_turns  # noqa: E402
 from generator.schedule import run_bounded  # noqa: E402
 from generator.seat import Seat  # noqa: E402
