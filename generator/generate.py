@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,19 @@ from records.features import write_card
 from records.progress import Progress
 from records.rows import Message, Pair, Prompt, Reject
 from records.store import RowStore, read_rows
+from records.worker_rows import collect
+
+Elsewhere = Callable[[dict[str, Prompt]], Awaitable[None]]
 
 
 async def generate_pairs(
-    prompts: Sequence[Prompt], method: Method, folder: Path, *, in_flight: int, display: Progress
+    prompts: Sequence[Prompt],
+    method: Method,
+    folder: Path,
+    *,
+    in_flight: int,
+    display: Progress,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """Run the chain of every prompt that has no row yet, and count what the folder then holds.
 
@@ -31,6 +40,7 @@ async def generate_pairs(
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
+        elsewhere: runs the chains instead of this process: it is given them by id, and brings their rows here.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -39,15 +49,20 @@ async def generate_pairs(
         StageError: a row could not be written.
     """
     started = time.monotonic()
+    collect(folder)  # what workers left that are there no more
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
     done = pairs.ids | rejects.ids
-    waiting = [prompt for prompt in prompts if chain_id(prompt, method.provenance.round) not in done]
+    ids = ((chain_id(prompt, method.provenance.round), prompt) for prompt in prompts)
+    waiting = {id: prompt for id, prompt in ids if id not in done}
     display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
     try:
-        chains = run_bounded(waiting, lambda prompt: run_chain(prompt, method), in_flight=in_flight)
-        await _store(chains, pairs, rejects, display)
+        if elsewhere is not None:
+            await elsewhere(waiting)
+        else:
+            chains = run_bounded(waiting.values(), lambda prompt: run_chain(prompt, method), in_flight=in_flight)
+            await _store(chains, pairs, rejects, display)
     finally:
         pairs.close()
         rejects.close()

@@ -239,6 +239,9 @@ def _engine_arguments(engine: VllmEngine) -> Any:
         # vLLM would start a worker process beside the core's, since it cannot bind the core's threads; `_launch_llm`
         # does. One process less takes a third off the start and a hop off every engine step.
         settings["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+    elif config.tensor_parallel > 1:
+        # Processes of this machine, also where vLLM finds itself in an actor and would ask Ray for more of them.
+        settings["distributed_executor_backend"] = "mp"
     if engine.adapters:
         rank = max(_adapter_rank(adapter) for _, adapter in engine.adapters.values())
         settings |= {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from evaluation.measure import choose_prompts, evaluate_policy
 from evaluation.rows import DraftRow, read_drafts
@@ -26,6 +27,10 @@ from records.features import write_card
 from records.progress import progress
 from records.rows import Author, Provenance
 from records.store import RowStore
+from records.worker_rows import collect
+
+if TYPE_CHECKING:
+    from loop.spread import Spread
 
 
 async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:
@@ -48,13 +53,19 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
         return
     engines = open_engines(run, index, stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
+    hand_off: dict[str, Any] | None = None
     try:
-        await engines.start(stream)
-        check_template(engines.policy.tokenizer)
-        hand_off = await _hand_off(run, index, engines)
         for stage in todo:
-            work = _evaluate if stage == "evaluate" else _generate
-            outputs = await work(run, index, engines, stream, hand_off) | engines.figures
+            if stage == "generate" and run.config.scale.spread:
+                await engines.close()  # the workers' engines get this machine's GPUs
+                outputs = await _generate_on_workers(run, index, engines, stream)
+            else:
+                if hand_off is None:
+                    await engines.start(stream)
+                    check_template(engines.policy.tokenizer)
+                    hand_off = await prove_policy(run, index, engines)
+                work = _evaluate if stage == "evaluate" else _generate
+                outputs = await work(run, index, engines, stream, hand_off) | engines.figures
             seconds, began = time.monotonic() - began, time.monotonic()
             end_stage(run.folder, stage, index, inputs[stage](run, index), outputs=outputs, seconds=seconds)
     finally:
@@ -66,7 +77,7 @@ def _seats(run: Run, index: int, engines: Engines, sampling: Sampling) -> tuple[
     return Seat(engines.policy, sampling, adapter=run.policy(index)), Seat(engines.critic, run.config.generate.critic)
 
 
-async def _hand_off(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+async def prove_policy(run: Run, index: int, engines: Engines) -> dict[str, Any]:
     """Proof that this engine speaks as the round before trained; once for each engine, before its first draft."""
     policy = run.policy(index)
     if policy is None:
@@ -98,13 +109,12 @@ async def _evaluate(
     return {"drafts": figures["drafts"]}
 
 
-async def _generate(
-    run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
-) -> dict[str, Any]:
+def method_of(run: Run, index: int, engines: Engines) -> Method:
+    """What the chains of a round share."""
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
-    method = Method(
+    return Method(
         constitution=run.constitution,
         policy=policy,
         critic=critic,
@@ -117,12 +127,43 @@ async def _generate(
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
-    prompts = run.prompts_of(index)
+
+
+async def _generate(
+    run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any], spread: Spread | None = None
+) -> dict[str, Any]:
+    settings = run.config.generate
+    method, prompts = method_of(run, index, engines), run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
     with progress(title, len(prompts), stream) as display:
-        in_flight = settings.in_flight or engines.chains_in_flight
-        figures = await generate_pairs(prompts, method, run.folder.round(index), in_flight=in_flight, display=display)
+        figures = await generate_pairs(
+            prompts,
+            method,
+            run.folder.round(index),
+            in_flight=settings.in_flight or engines.chains_in_flight,
+            display=display,
+            elsewhere=None if spread is None else lambda waiting: spread.run(waiting, display),
+        )
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+
+
+async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: IO[str]) -> dict[str, Any]:
+    """The same on workers; the engines given here are not started, and only say who the authors of the rows are."""
+    from loop.cluster import Cluster
+    from loop.spread import Spread
+    from loop.worker import job_of
+
+    scale, folder = run.config.scale, run.folder.round(index)
+    if scale.rows:
+        await asyncio.to_thread(collect, folder, scale.rows)
+    stream.write(f"starting {scale.workers} workers {f'at {scale.address}' if scale.address else 'on this machine'}\n")
+    cluster = Cluster(scale, run.folder.path / "logs")
+    try:
+        spread = Spread(scale, lambda name, start: job_of(run, index, name, start), cluster.hire, folder)
+        figures = await _generate(run, index, engines, stream, {}, spread)
+        return figures | spread.figures
+    finally:
+        cluster.close()
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:

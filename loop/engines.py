@@ -58,10 +58,17 @@ class Engines:
             await self.critic.close()
 
 
-def open_engines(run: Run, index: int, stream: IO[str]) -> Engines:
-    """The engines of a round's policy and of the critic, not yet started."""
+def open_engines(run: Run, index: int, stream: IO[str], *, start: int = 0) -> Engines:
+    """The engines of a round's policy and of the critic, not yet started.
+
+    Args:
+        run: the run.
+        index: the round.
+        stream: where it is told what is being started.
+        start: number of this start among those of a stage's workers, so that no two draw alike.
+    """
     config, adapter = run.config, run.policy(index)
-    seed = config.seed * 100 + index + 1
+    seed = config.seed * 100 + index + 1 + start * 100_003
     policy = VllmEngine(config.model, config.engine, [adapter] if adapter else [], seed=seed)
     other = config.critic_model
     if other is None:

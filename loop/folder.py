@@ -21,11 +21,12 @@ from records.atomic import crash_point, write_json_atomic
 from records.digest import digest_json
 from records.errors import StageError, StaleStageError
 from records.store import shards
+from records.worker_rows import WORKERS
 
 STAGES = ("evaluate", "generate", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
-    "generate": ("pairs", "rejects"),
+    "generate": ("pairs", "rejects", WORKERS),
     "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
 }
 WARM_UP = -1
@@ -115,7 +116,7 @@ def redo(folder: RunFolder, stage: str, index: int) -> list[Path]:
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
     """Whether a stage that was cut short left rows, or an adapter."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
-    return any(shards(place) or (place.name == "adapter" and place.exists()) for place in places)
+    return any(shards(place) or (place.name in ("adapter", WORKERS) and place.exists()) for place in places)
 
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:

@@ -33,8 +33,9 @@ ONLY_IN = {
     "trl": ("trainer/",),
     "peft": ("trainer/",),
     "httpx": ("generator/exchange.py",),
+    "ray": ("loop/cluster.py",),
 }
-HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow", "httpx"}
+HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow", "httpx", "ray"}
 COMMAND = Path(sys.executable).with_name("constitute")
 
 

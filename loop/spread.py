@@ -1,0 +1,196 @@
+"""The generate stage on several workers: leases out, reports in, until every chain has its row.
+
+Nothing here knows Ray: workers are reached through `Hand`. A worker that dies, or is silent too long, loses what it
+held; others get it, and the worker is started again under a new name, so that no two starts write one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from generator.leases import LeaseBook
+from loop.scale_config import ScaleConfig
+from loop.worker import Job, Report
+from records.errors import StageError
+from records.progress import Progress
+from records.rows import Prompt
+from records.worker_rows import collect, own_ids
+
+SECONDS_TO_STOP = 7.0
+"""After a request to stop, workers have so long to finish writing."""
+SECONDS_TO_CLOSE = 60.0
+"""At the end of a stage workers have so long to free their engines."""
+
+
+class WorkerDiedError(Exception):
+    """A worker is gone: its process, its machine, or the way to it."""
+
+
+class Hand(Protocol):
+    """One start of a worker, as the stage sees it. All but `kill` raise `WorkerDiedError` when it is gone."""
+
+    log: Path
+
+    async def start(self) -> tuple[dict[str, Any], int]:
+        """Bring its engines up; the proof that they speak as the adapter's trainer, and how many chains it wants."""
+        ...
+
+    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+        """Hand it chains, wait for its next report."""
+        ...
+
+    async def stop(self) -> dict[str, Any]:
+        """Have it finish writing and free its engines; returns the engines' figures."""
+        ...
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        ...
+
+
+class Spread:
+    """One stage on several workers."""
+
+    def __init__(
+        self, scale: ScaleConfig, job: Callable[[str, int], Job], hire: Callable[[Job], Hand], folder: Path
+    ) -> None:
+        """Prepare; `run` does the work.
+
+        Args:
+            scale: how many workers, and how patiently they are treated.
+            job: what a start of a worker is told, from its name and its number.
+            hire: begins a worker.
+            folder: the round's.
+        """
+        self.scale, self.folder = scale, folder
+        self._job, self._hire = job, hire
+        self._starts = count()
+        self._hands: dict[str, Hand] = {}
+        self._up: set[str] = set()
+        self._stirred = asyncio.Event()
+        self.deaths = 0
+        self.proof: dict[str, Any] = {}
+        self.engine_figures: list[dict[str, Any]] = []
+
+    async def run(self, waiting: Mapping[str, Prompt], display: Progress) -> None:
+        """Have the chains run, and bring their rows into the round's folder.
+
+        Raises:
+            StageError: rows cannot be written, or a worker died more often in a row than it may.
+            ConfigError: a worker found that its model or endpoint cannot be used.
+        """
+        self.book = LeaseBook(waiting)
+        if not waiting:
+            return
+        closed: set[str] = set()
+        workers = min(self.scale.workers, len(waiting))
+        slots = [asyncio.create_task(self._keep(number, display)) for number in range(workers)]
+        seconds = SECONDS_TO_STOP
+        try:
+            done, _ = await asyncio.wait(slots, return_when=asyncio.FIRST_COMPLETED)
+            for slot in done:
+                slot.result()
+            seconds = SECONDS_TO_CLOSE
+        finally:
+            for slot in slots:
+                slot.cancel()
+            await asyncio.gather(*slots, return_exceptions=True)
+            closed = await self._stop_all(seconds)
+        self.book.duplicates += await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the stage's marker says of its workers."""
+        restarts: Counter[str] = Counter()
+        for figures in self.engine_figures:
+            restarts.update({name: value for name, value in figures.items() if isinstance(value, int)})
+        endpoints = [figures["critic_endpoint"] for figures in self.engine_figures if "critic_endpoint" in figures]
+        return {
+            "engine_restarts": restarts["engine_restarts"],
+            **({"critic_endpoint": endpoints[0]} if endpoints else {}),
+            "workers": self.scale.workers,
+            "worker_deaths": self.deaths,
+            "chains_given_back": self.book.given_back,
+            "duplicate_rows": self.book.duplicates,
+            **self.proof,
+        }
+
+    async def _keep(self, number: int, display: Progress) -> None:
+        """Keep one worker at work until all chains are done; start it again when it dies."""
+        in_a_row = 0
+        while self.book.left:
+            start = next(self._starts)
+            name = f"{number:04d}-{secrets.token_hex(4)}"
+            hand = self._hands[name] = self._hire(self._job(name, start))
+            try:
+                async for new in self._work(name, hand, display):
+                    in_a_row = 0 if new else in_a_row
+            except (WorkerDiedError, TimeoutError) as error:
+                in_a_row += 1
+                await self._give_up(name, hand, display)
+                words = str(error).strip().splitlines() or [f"no report in {self.scale.silence_s:.0f} s"]
+                display.note(f"worker {number} died ({words[0]}); its log: {hand.log}")
+                if in_a_row > self.scale.deaths:
+                    raise StageError(
+                        f"worker {number} died {in_a_row} times with no chain finished between ({words[0]}). Finished "
+                        f"rows are safe. {hand.log} has its last words (no memory left?); mend that, then run the same "
+                        "command again."
+                    ) from error
+
+    async def _work(self, name: str, hand: Hand, display: Progress) -> Any:
+        """Yield how many chains each report brought, until none is left."""
+        proof, wants = await hand.start()
+        self._up.add(name)
+        self.proof = self.proof or proof
+        while self.book.left:
+            lease = self.book.hand_out(name, wants)
+            if not lease and not self.book.held_by(name):
+                await self._stirred.wait()  # the last chains are others'; some may come back
+                continue
+            report = await asyncio.wait_for(hand.exchange(lease), self.scale.silence_s)
+            new, wants = self.book.finish(name, report.done), report.wants
+            self._show(report, new, display)
+            if not self.book.left:
+                self._stir()
+            yield new
+
+    def _show(self, report: Report, new: int, display: Progress) -> None:
+        display.advance(new, workers=len(self._up), chains_out=self.book.left - self.book.waiting)
+
+    def _stir(self) -> None:
+        """Wake whoever waits for chains, each once."""
+        stirred, self._stirred = self._stirred, asyncio.Event()
+        stirred.set()
+
+    async def _give_up(self, name: str, hand: Hand, display: Progress) -> None:
+        """Take from a worker all it held, but for the chains whose rows it left behind."""
+        self.deaths += 1
+        hand.kill()
+        self._hands.pop(name)
+        self._up.discard(name)
+        if self.scale.rows is None:
+            display.advance(self.book.finish(name, await asyncio.to_thread(own_ids, self.folder, name)))
+        self.book.give_back(name)
+        self._stir()
+
+    async def _stop_all(self, seconds: float) -> set[str]:
+        """End all workers; returns the names of those that have said that their rows are closed."""
+        for name in self._hands.keys() - self._up:
+            self._hands[name].kill()
+        stopped = await asyncio.gather(*(self._stop(name, seconds) for name in sorted(self._up)))
+        return {name for name in stopped if name}
+
+    async def _stop(self, name: str, seconds: float) -> str:
+        hand = self._hands[name]
+        with suppress(WorkerDiedError, TimeoutError, StageError):
+            self.engine_figures.append(await asyncio.wait_for(hand.stop(), seconds))
+            return name
+        hand.kill()
+        return ""
