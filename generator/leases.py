@@ -42,9 +42,9 @@ class LeaseBook(Generic[Unit]):
         """Chains that can be handed out now; some may be done meanwhile, and are then passed over."""
         return len(self._waiting)
 
-    def held_by(self, worker: str) -> int:
+    def held(self, worker: str) -> frozenset[str]:
         """Chains that a worker has and has not reported."""
-        return len(self._held.get(worker, ()))
+        return frozenset(self._held.get(worker, ()))
 
     def hand_out(self, worker: str, most: int) -> list[Unit]:
         """The next chains for a worker, at most so many; they are its own until it finishes them or is given up."""

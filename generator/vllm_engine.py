@@ -266,7 +266,7 @@ def _launch_llm(arguments: Any) -> Any:
     config = arguments.create_engine_config(usage)
     # On a CPU the threads of the process that computes are counted and bound by what it finds in its environment.
     with OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
-        return AsyncLLM(config, Executor.get_class(config), log_stats=False, usage_context=usage)
+        return AsyncLLM(config, Executor.get_class(config), log_stats=False, usage_context=usage, log_requests=False)
 
 
 def _computes_in_bfloat16() -> bool:

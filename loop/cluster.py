@@ -177,6 +177,9 @@ class _Actor:
         stream: IO[str] = send_chatter_to(self._log, keep=False)
         # What vLLM spawns loads this process's main module, and this one asks to die with its parent (loop/orphans.py).
         sys.modules["__main__"].__spec__ = importlib.util.find_spec("loop.stage")
+        if not self._job.config["scale"]["gpus_per_worker"]:
+            # vLLM would bind the threads of every worker of a machine to the same cores.
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         self._worker = await asyncio.to_thread(Worker.of, self._job, stream)
         proof = await self._worker.start(stream)
         return proof, self._worker.wants

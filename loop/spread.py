@@ -75,7 +75,7 @@ class Spread:
         self._hands: dict[str, Hand] = {}
         self._up: set[str] = set()
         self._stirred = asyncio.Event()
-        self.deaths = 0
+        self.deaths = self.duplicates = 0
         self.proof: dict[str, Any] = {}
         self.engine_figures: list[dict[str, Any]] = []
 
@@ -103,7 +103,7 @@ class Spread:
                 slot.cancel()
             await asyncio.gather(*slots, return_exceptions=True)
             closed = await self._stop_all(seconds)
-        self.book.duplicates += await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+        self.duplicates = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Spread:
             "workers": self.scale.workers,
             "worker_deaths": self.deaths,
             "chains_given_back": self.book.given_back,
-            "duplicate_rows": self.book.duplicates,
+            "duplicate_rows": self.duplicates,
             **self.proof,
         }
 
@@ -151,10 +151,11 @@ class Spread:
         self.proof = self.proof or proof
         while self.book.left:
             lease = self.book.hand_out(name, wants)
-            if not lease and not self.book.held_by(name):
+            if not lease and not self.book.held(name):
                 await self._stirred.wait()  # the last chains are others'; some may come back
                 continue
-            report = await asyncio.wait_for(hand.exchange(lease), self.scale.silence_s)
+            async with asyncio.timeout(self.scale.silence_s):
+                report = await hand.exchange(lease)
             new, wants = self.book.finish(name, report.done), report.wants
             self._show(report, new, display)
             if not self.book.left:
@@ -176,7 +177,8 @@ class Spread:
         self._hands.pop(name)
         self._up.discard(name)
         if self.scale.rows is None:
-            display.advance(self.book.finish(name, await asyncio.to_thread(own_ids, self.folder, name)))
+            rows = await asyncio.to_thread(own_ids, self.folder, name)
+            display.advance(self.book.finish(name, rows & self.book.held(name)))
         self.book.give_back(name)
         self._stir()
 
@@ -190,7 +192,8 @@ class Spread:
     async def _stop(self, name: str, seconds: float) -> str:
         hand = self._hands[name]
         with suppress(WorkerDiedError, TimeoutError, StageError):
-            self.engine_figures.append(await asyncio.wait_for(hand.stop(), seconds))
+            async with asyncio.timeout(seconds):
+                self.engine_figures.append(await hand.stop())
             return name
         hand.kill()
         return ""
