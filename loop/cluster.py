@@ -30,6 +30,17 @@ OBJECT_STORE_BYTES = 100 << 20  # leases and reports are small; Ray would take a
 Answer = TypeVar("Answer")
 
 
+def set_environment(scale: ScaleConfig) -> None:
+    """What Ray reads once, when it is first imported: by whoever does that, and vLLM may."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not scale.address and "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ |= {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch that keeps all of Ray on the loopback address
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+
+
 class Cluster:
     """Ray, connected to when the first worker is hired; `close` disconnects, and ends what was started for it."""
 
@@ -38,18 +49,12 @@ class Cluster:
         self._folder = ""
         self._connected = False
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Start or reach the cluster."""
         scale = self.scale
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        set_environment(scale)
         if not scale.address:
             self._folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
-            # Before the first import: Ray reads them once.
-            os.environ |= {
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the switch that keeps all of Ray on the loopback address
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            }
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._connected = True
@@ -103,7 +108,7 @@ class Cluster:
             StageError: the cluster cannot be started or reached.
         """
         if not self._connected:
-            self._open()
+            self.open()
         import ray
 
         scale, log = self.scale, self.logs / f"worker_{job.round:02d}_{job.name}.log"
@@ -135,9 +140,9 @@ class RayHand:
         """See `Hand.exchange`."""
         return await _answer(self._actor.exchange.remote(lease))
 
-    async def stop(self) -> dict[str, Any]:
+    async def stop(self, *, free: bool) -> dict[str, Any]:
         """See `Hand.stop`."""
-        return await _answer(self._actor.stop.remote())
+        return await _answer(self._actor.stop.remote(free))
 
     def kill(self) -> None:
         """See `Hand.kill`."""
@@ -188,6 +193,6 @@ class _Actor:
         assert self._worker is not None
         return await self._worker.exchange(lease)
 
-    async def stop(self) -> dict[str, Any]:
+    async def stop(self, free: bool) -> dict[str, Any]:
         assert self._worker is not None
-        return await self._worker.stop()
+        return await self._worker.stop(free=free)

@@ -51,6 +51,10 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, inputs[stage](run, index))]
     if not todo:
         return
+    if run.config.scale.spread:
+        from loop.cluster import set_environment
+
+        set_environment(run.config.scale)
     engines = open_engines(run, index, stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
     hand_off: dict[str, Any] | None = None

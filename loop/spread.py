@@ -46,8 +46,8 @@ class Hand(Protocol):
         """Hand it chains, wait for its next report."""
         ...
 
-    async def stop(self) -> dict[str, Any]:
-        """Have it finish writing and free its engines; returns the engines' figures."""
+    async def stop(self, *, free: bool) -> dict[str, Any]:
+        """Have it finish writing, and free its engines if asked; returns the engines' figures."""
         ...
 
     def kill(self) -> None:
@@ -92,17 +92,17 @@ class Spread:
         closed: set[str] = set()
         workers = min(self.scale.workers, len(waiting))
         slots = [asyncio.create_task(self._keep(number, display)) for number in range(workers)]
-        seconds = SECONDS_TO_STOP
+        at_the_end = False
         try:
             done, _ = await asyncio.wait(slots, return_when=asyncio.FIRST_COMPLETED)
             for slot in done:
                 slot.result()
-            seconds = SECONDS_TO_CLOSE
+            at_the_end = True
         finally:
             for slot in slots:
                 slot.cancel()
             await asyncio.gather(*slots, return_exceptions=True)
-            closed = await self._stop_all(seconds)
+            closed = await self._stop_all(free=at_the_end)
         self.duplicates = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
 
     @property
@@ -182,18 +182,20 @@ class Spread:
         self.book.give_back(name)
         self._stir()
 
-    async def _stop_all(self, seconds: float) -> set[str]:
-        """End all workers; returns the names of those that have said that their rows are closed."""
-        for name in self._hands.keys() - self._up:
-            self._hands[name].kill()
-        stopped = await asyncio.gather(*(self._stop(name, seconds) for name in sorted(self._up)))
+    async def _stop_all(self, *, free: bool) -> set[str]:
+        """End all workers; returns the names of those that have said that their rows are closed.
+
+        Freeing engines takes a while. Asked to stop, or after an error, they end with their workers instead.
+        """
+        stopped = await asyncio.gather(*(self._stop(name, free) for name in sorted(self._up)))
+        for hand in self._hands.values():
+            hand.kill()
         return {name for name in stopped if name}
 
-    async def _stop(self, name: str, seconds: float) -> str:
+    async def _stop(self, name: str, free: bool) -> str:
         hand = self._hands[name]
         with suppress(WorkerDiedError, TimeoutError, StageError):
-            async with asyncio.timeout(seconds):
-                self.engine_figures.append(await hand.stop())
+            async with asyncio.timeout(SECONDS_TO_CLOSE if free else SECONDS_TO_STOP):
+                self.engine_figures.append(await hand.stop(free=free))
             return name
-        hand.kill()
         return ""

@@ -158,11 +158,12 @@ class Worker:
         finally:
             self._changed.set()
 
-    async def stop(self) -> dict[str, Any]:
-        """Drop what is in flight, make the rows safe and free the engines; returns the engines' figures."""
+    async def stop(self, *, free: bool) -> dict[str, Any]:
+        """Drop what is in flight, make the rows safe, free the engines if asked; returns the engines' figures."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.rows.close)
-        await self.engines.close()
+        if free:
+            await self.engines.close()
         return self.engines.figures

@@ -48,9 +48,9 @@ class PlainHand:
             await self.before(self, lease)
         return await self.worker.exchange(lease)
 
-    async def stop(self) -> dict[str, Any]:
+    async def stop(self, *, free: bool) -> dict[str, Any]:
         self.stopped = True
-        return await self.worker.stop()
+        return await self.worker.stop(free=free)
 
     def kill(self) -> None:
         self.killed = True
