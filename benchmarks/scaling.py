@@ -19,7 +19,7 @@ import random
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _drive(chains: int, lease: int, ask: Any) -> float:
     async def run(folder: Path) -> float:
         spread = Spread(ScaleConfig(workers=64), lambda name, start: None, hire, folder)
         began = time.perf_counter()
-        await spread.run(waiting, Progress("driver", chains, io.StringIO()))
+        await spread.run(waiting, Progress("driver", chains, io.StringIO()), Counter())
         return time.perf_counter() - began
 
     with tempfile.TemporaryDirectory() as folder:

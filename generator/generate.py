@@ -20,7 +20,7 @@ from records.rows import Message, Pair, Prompt, Reject
 from records.store import RowStore, read_rows
 from records.worker_rows import collect
 
-Elsewhere = Callable[[dict[str, Prompt]], Awaitable[None]]
+Elsewhere = Callable[[dict[str, Prompt], Counter[str]], Awaitable[None]]
 
 
 async def generate_pairs(
@@ -40,7 +40,8 @@ async def generate_pairs(
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
-        elsewhere: runs the chains instead of this process: it is given them by id, and brings their rows here.
+        elsewhere: runs the chains instead of this process: it is given them by id, and how many rows of each kind are
+            there, and brings their rows here.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -59,7 +60,7 @@ async def generate_pairs(
     display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
     try:
         if elsewhere is not None:
-            await elsewhere(waiting)
+            await elsewhere(waiting, Counter(pairs=len(pairs.ids), rejects=len(rejects.ids)))
         else:
             chains = run_bounded(waiting.values(), lambda prompt: run_chain(prompt, method), in_flight=in_flight)
             await _store(chains, pairs, rejects, display)

@@ -146,7 +146,7 @@ async def _generate(
             run.folder.round(index),
             in_flight=settings.in_flight or engines.chains_in_flight,
             display=display,
-            elsewhere=None if spread is None else lambda waiting: spread.run(waiting, display),
+            elsewhere=None if spread is None else lambda waiting, there: spread.run(waiting, display, there),
         )
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
 

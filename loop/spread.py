@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -79,14 +80,19 @@ class Spread:
         self.proof: dict[str, Any] = {}
         self.engine_figures: list[dict[str, Any]] = []
 
-    async def run(self, waiting: Mapping[str, Prompt], display: Progress) -> None:
+    async def run(self, waiting: Mapping[str, Prompt], display: Progress, there: Counter[str]) -> None:
         """Have the chains run, and bring their rows into the round's folder.
+
+        Args:
+            waiting: the prompts, by the ids of their chains.
+            display: progress, counted in chains.
+            there: `pairs` and `rejects` that the round has already; what is shown goes on from them.
 
         Raises:
             StageError: rows cannot be written, or a worker died more often in a row than it may.
             ConfigError: a worker found that its model or endpoint cannot be used.
         """
-        self.book = LeaseBook(waiting)
+        self.book, self._shown, self._began = LeaseBook(waiting), there, time.monotonic()
         if not waiting:
             return
         closed: set[str] = set()
@@ -163,7 +169,14 @@ class Spread:
             yield new
 
     def _show(self, report: Report, new: int, display: Progress) -> None:
-        display.advance(new, workers=len(self._up), chains_out=self.book.left - self.book.waiting)
+        self._shown.update(pairs=report.pairs, rejects=report.rejects, tokens=report.output_tokens)
+        display.advance(
+            new,
+            pairs=self._shown["pairs"],
+            rejects=self._shown["rejects"],
+            tokens_per_second=round(self._shown["tokens"] / (time.monotonic() - self._began)),
+            workers=len(self._up),
+        )
 
     def _stir(self) -> None:
         """Wake whoever waits for chains, each once."""

@@ -118,7 +118,7 @@ class Worker:
         news = self.run.config.scale.lease
         try:
             async with asyncio.timeout(MOST_SECONDS):
-                while len(self._new) < min(news, self._held or 1):
+                while len(self._new) < min(news, self._held):
                     await self._wait()
         except TimeoutError:
             pass

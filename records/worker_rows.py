@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from records.errors import DataError
 from records.row_objects import ObjectRows, filesystem, list_objects, round_url, told
 from records.rows import Pair, Reject
 from records.store import RowStore, read_rows, shards
@@ -146,8 +147,14 @@ def _rows_left(workers: list[Path], objects: list[str]) -> Iterator[Pair | Rejec
 
 def _rows_of(shard: Path) -> Iterator[dict[str, Any]]:
     with open(shard, encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(
+                    f"{shard}: line {number} is not a row ({error}); expected one JSON object a line. Move the shard "
+                    "away and run the same command again: its prompts are done again."
+                ) from None
 
 
 def _kind(row: Pair | Reject) -> str:

@@ -52,10 +52,13 @@ class ScriptedVllm(ScriptedEngine):
 
 
 def stage(arguments: list[str]) -> int:
+    import loop.cluster
     import loop.engines
     from loop.stage import main
     from records.store import RowStore
+    from tests.loop.scripted_actor import ScriptedActor
 
+    loop.cluster._Actor = ScriptedActor  # type: ignore[misc]
     loop.engines.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
     rows = os.environ.get("SCRIPTED_SHARD")
     if rows:

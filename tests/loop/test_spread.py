@@ -83,7 +83,7 @@ class World:
         prompts, display = run.prompts_of(0), Progress("generate", CHAINS, self.told)
         figures = await generate_pairs(
             prompts, method, self.round_0, in_flight=1, display=display,
-            elsewhere=lambda waiting: self.spread.run(waiting, display),
+            elsewhere=lambda waiting, there: self.spread.run(waiting, display, there),
         )  # fmt: skip
         return figures | self.spread.figures
 
