@@ -3,12 +3,13 @@
 `python -m tests.loop.scripted_process cli ARGUMENTS...` is the command, and begins stages as `... stage ARGUMENTS...`.
 The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
 flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with, `SCRIPTED_DRAFT` the
-text of every draft.
+text of every draft, `SCRIPTED_LOADS` a library that comes with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
 from typing import Any
@@ -43,6 +44,8 @@ class ScriptedVllm(ScriptedEngine):
         super().__init__(answer, model=model, context=config.context or 100_000)
 
     async def start(self) -> None:
+        if "SCRIPTED_LOADS" in os.environ:
+            importlib.import_module(os.environ["SCRIPTED_LOADS"])
         if "SCRIPTED_FAULT" in os.environ:
             raise RuntimeError(os.environ["SCRIPTED_FAULT"])
 

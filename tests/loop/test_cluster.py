@@ -19,25 +19,24 @@ import pytest
 from tests.loop.real_run import outcome_of, run_command, write_run
 from tests.loop.scripted_run import rows
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
 
 CHAINS = 60
 SETTINGS: dict[str, Any] = {
     "rounds": 1,
     "prompts_per_round": CHAINS,
     "validation_prompts": 0,
-    "min_pairs": 1000,  # `run` then ends before it trains
-    "evaluate": {"drafts": 1, "critic_drafts": 1, "max_prompts": 4, "sway_drafts": 0},
     "engine": {"sequences": 8, "context": 1024, "eager": True, "cache_gib": 0.1},
     "scale": {"workers": 2, "gpus_per_worker": 0, "lease": 4},
 }
 
 
 def until(happened: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 600
     while not (found := happened()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(process.communicate())
         select.select([], [], [], 0.1)
     return found
 
@@ -55,9 +54,9 @@ def actors(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in tree if "_Actor" in " ".join(child.cmdline())]
 
 
-def under_way(verb: str, cwd: Path) -> subprocess.Popen[str]:
+def under_way(cwd: Path) -> subprocess.Popen[str]:
     """A command whose two workers have both finished some chains, and have many to go."""
-    process = run_command(verb, "small.yaml", cwd=cwd)
+    process = run_command("generate", "small.yaml", cwd=cwd)
     round_0 = cwd / "outputs" / "small" / "round_00"
     until(lambda: len(found := finished(round_0)) == 2 and min(found.values()) >= 3, process)
     assert sum(finished(round_0).values()) < CHAINS
@@ -83,11 +82,8 @@ def assert_whole(round_0: Path) -> dict[str, Any]:
 def test_a_worker_killed_at_its_work_loses_no_prompt_and_is_started_again(tmp_path: Path) -> None:
     cwd = write_run(tmp_path, **SETTINGS)
     run = cwd / "outputs" / "small"
-    # The evaluation before it has an engine in the stage's own process, which has loaded all that vLLM loads.
-    process = under_way("run", cwd)
+    process = under_way(cwd)
     tree = psutil.Process(process.pid).children(recursive=True)
-    heard = [place for child in tree for place in child.net_connections("tcp") if place.status == psutil.CONN_LISTEN]
-    assert heard and {place.laddr.ip.removeprefix("::ffff:") for place in heard} == {"127.0.0.1"}
 
     killed = actors(process)[0]
     engine = killed.children(recursive=True)
@@ -107,7 +103,7 @@ def test_a_worker_killed_at_its_work_loses_no_prompt_and_is_started_again(tmp_pa
 def test_asked_to_stop_it_ends_within_seconds_and_one_machine_goes_on(tmp_path: Path) -> None:
     cwd = write_run(tmp_path, **SETTINGS)
     round_0 = cwd / "outputs" / "small" / "round_00"
-    process = under_way("generate", cwd)
+    process = under_way(cwd)
     tree = psutil.Process(process.pid).children(recursive=True)
     before, began = sum(finished(round_0).values()), time.monotonic()
     process.send_signal(signal.SIGINT)

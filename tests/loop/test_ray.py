@@ -18,9 +18,13 @@ WORKERS = "scale={workers: 2, gpus_per_worker: 0, lease: 2}"
 def test_a_worker_killed_at_its_work_loses_no_prompt_and_is_started_again(tmp_path: Path) -> None:
     world = write_world(tmp_path)
     round_0 = world / "outputs" / "run" / "round_00"
-    process = start("generate", "run.yaml", WORKERS, cwd=world, SCRIPTED_PAUSE="0.4")
+    # The evaluation before it has its engine in the stage's own process, where vLLM loads Ray, as this one does.
+    settings = {"SCRIPTED_PAUSE": "0.4", "SCRIPTED_LOADS": "ray"}
+    process = start("run", "run.yaml", WORKERS, "evaluate.max_prompts=2", cwd=world, **settings)
     until(lambda: len({path.parts[-3] for path in round_0.glob("workers/*/*/part-*")}) == 2, process)
     tree = psutil.Process(process.pid).children(recursive=True)
+    heard = [place for child in tree for place in child.net_connections("tcp") if place.status == psutil.CONN_LISTEN]
+    assert heard and {place.laddr.ip.removeprefix("::ffff:") for place in heard} == {"127.0.0.1"}
     actors = [child for child in tree if "Actor" in " ".join(child.cmdline())]
     assert len(actors) == 2
     os.kill(actors[0].pid, signal.SIGKILL)
