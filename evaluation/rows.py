@@ -10,9 +10,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from records.errors import DataError
 from records.rows import SCHEMA_VERSION, Author, Message, Verdict
-from records.store import read_rows
+from records.shard import DamagedShardError, shard_rows, shards
 from records.strict import Strict
 
 Asked = Literal["yes", "no", "unparsed"]
@@ -59,15 +58,15 @@ def read_drafts(folder: Path) -> list[DraftRow]:
     """Every finished row of an evaluation.
 
     Raises:
-        DataError: a row is not of this format; names it.
+        DamagedShardError: a row is not of this format, or cannot be read; names its shard.
     """
     rows = []
-    for row in read_rows(folder):
-        try:
-            rows.append(DraftRow.model_validate(row))
-        except ValidationError as error:
-            raise DataError(
-                f"{folder}: row {row.get('id', '?')} is not an evaluated draft: {error}. Move the folder away and "
-                "evaluate again."
-            ) from None
+    paths = shards(folder)
+    for path in paths:
+        for number, row in enumerate(shard_rows(path, growing=path == paths[-1]), 1):
+            try:
+                rows.append(DraftRow.model_validate(row))
+            except ValidationError as error:
+                found = str(error).replace("\n", " ")
+                raise DamagedShardError(path, f"row {number} is not an evaluated draft ({found})") from None
     return rows

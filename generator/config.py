@@ -73,3 +73,5 @@ class GenerateConfig(Settings):
     """Worked examples of the constitution shown to the critic before its question."""
     in_flight: int | None = Field(None, ge=1)
     """Chains in flight at once. Empty: 1.25 times the engine's sequences."""
+    publish_to: str | None = Field(None, pattern=r"^[a-z][a-z0-9+.-]*://")
+    """Where a round's finished shards are copied to, such as s3://bucket/folder; <run>/<round> is put after it."""

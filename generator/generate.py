@@ -14,9 +14,11 @@ from constitution.schema import Check, Constitution
 from generator.chain import Method, run_chain
 from generator.schedule import run_bounded
 from generator.story import chain_id
+from records.compact import compact_round, forget_moves
 from records.features import write_card
 from records.progress import Progress
 from records.rows import Message, Pair, Prompt, Reject
+from records.shard import DAMAGED, DamagedShardError, set_aside
 from records.store import RowStore, read_rows
 from records.worker_rows import collect
 
@@ -32,7 +34,9 @@ async def generate_pairs(
     display: Progress,
     elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
-    """Run the chain of every prompt that has no row yet, and count what the folder then holds.
+    """Run the chain of every prompt that has no row yet, make Parquet of the rows, and count what the folder holds.
+
+    A damaged shard, whenever it is met, is set aside and told, and the chains that it held are run again.
 
     Args:
         prompts: the round's prompts, each id once.
@@ -47,17 +51,43 @@ async def generate_pairs(
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
 
     Raises:
-        StageError: a row could not be written.
+        StageError: a row or a shard could not be written.
     """
-    started = time.monotonic()
+    started, ran = time.monotonic(), 0
+    while True:
+        try:
+            ran += await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
+            mended = compact_round(folder)
+            figures = count_outcomes(folder, method.constitution)
+            break
+        except DamagedShardError as error:
+            display.note(set_aside(error))
+    if mended:
+        display.note(f"{folder}: in {mended} rows a character that UTF-8 cannot hold became U+FFFD.")
+    seconds = time.monotonic() - started
+    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
+    return figures | {"seconds": round(seconds, 2), "chains_per_second": round(ran / seconds, 2)}
+
+
+async def _run_missing(
+    prompts: Sequence[Prompt],
+    method: Method,
+    folder: Path,
+    in_flight: int,
+    display: Progress,
+    elsewhere: Elsewhere | None,
+) -> int:
+    """The chains that have no row yet; returns how many."""
     collect(folder)  # what workers left that are there no more
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
-    done = pairs.ids | rejects.ids
-    ids = ((chain_id(prompt, method.provenance.round), prompt) for prompt in prompts)
-    waiting = {id: prompt for id, prompt in ids if id not in done}
-    display.advance(len(prompts) - len(waiting), pairs=len(pairs.ids), rejects=len(rejects.ids))
+    round = method.provenance.round
+    ids = ((chain_id(prompt, round), prompt) for prompt in prompts)
+    waiting = {id: prompt for id, prompt in ids if id not in pairs.ids and id not in rejects.ids}
+    display.advance(len(prompts) - len(waiting) - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
+    if waiting:
+        forget_moves(folder)
     try:
         if elsewhere is not None:
             await elsewhere(waiting, Counter(pairs=len(pairs.ids), rejects=len(rejects.ids)))
@@ -67,10 +97,7 @@ async def generate_pairs(
     finally:
         pairs.close()
         rejects.close()
-    seconds = time.monotonic() - started
-    figures = count_outcomes(folder, method.constitution)
-    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
-    return figures | {"seconds": round(seconds, 2), "chains_per_second": round(len(waiting) / seconds, 2)}
+    return len(waiting)
 
 
 async def _store(
@@ -94,7 +121,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
 
     `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
     those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
-    None where nothing beyond the drawn principles was judged.
+    None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
     """
     counts, rejects = Counter[str](), Counter[str]()
     for name in ("pairs", "rejects"):
@@ -121,6 +148,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
         "uncanonical_drafts": counts["uncanonical"],
         "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
+        "damaged_shards": sum(1 for _ in folder.glob(f"*/{DAMAGED}/part-*")),
     }
 
 

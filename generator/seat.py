@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from constitution.schema import Principle
@@ -66,14 +67,29 @@ async def reply(
     """
     if isinstance(seat.engine, ChatEngine):
         return await seat.engine.chat(ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage))
+    if sum(len(message.content) for message in messages) > _LONG:
+        _refuse_too_long(_count_tokens(seat.engine.tokenizer, tuple(messages)), seat)
     token_ids = tuple(encode_chat(seat.engine.tokenizer, messages, add_generation_prompt=True))
-    wanted = len(token_ids) + seat.sampling.max_tokens
-    if wanted > seat.engine.context:
-        raise PromptTooLongError(
-            f"{len(token_ids)} prompt tokens + max_tokens {seat.sampling.max_tokens} > context {seat.engine.context}"
-        )
+    _refuse_too_long(len(token_ids), seat)
     call = Call(token_ids, seat.sampling, adapter=seat.adapter, schema=schema, stage=stage, logprobs=logprobs)
     return await seat.engine.complete(call)
+
+
+# Characters from which a conversation is counted once for all that is asked about it: seconds for each million.
+_LONG = 100_000
+
+
+@lru_cache(maxsize=16)
+def _count_tokens(tokenizer: Any, messages: tuple[Message, ...]) -> int:
+    return len(encode_chat(tokenizer, messages, add_generation_prompt=True))
+
+
+def _refuse_too_long(count: int, seat: Seat) -> None:
+    assert not isinstance(seat.engine, ChatEngine)
+    if count + seat.sampling.max_tokens > seat.engine.context:
+        raise PromptTooLongError(
+            f"{count} prompt tokens + max_tokens {seat.sampling.max_tokens} > context {seat.engine.context}"
+        )
 
 
 # Drawn again greedily, an unreadable reply would only be said again.

@@ -202,7 +202,7 @@ def _refuse_changed(adapter: Adapter) -> None:
 def _adapter_rank(adapter: Adapter) -> int:
     import json
 
-    config = json.loads((adapter.path / "adapter_config.json").read_text())
+    config = json.loads((adapter.path / "adapter_config.json").read_text(encoding="utf-8"))
     return int(config["r"])
 
 

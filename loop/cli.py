@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,8 @@ import typer
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
 from loop.import_verb import import_pairs
+from loop.stopping import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
+from loop.streams import take_any_text
 from records.errors import ConfigError, ConstituteError, StageFailed
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ ConfigFile = Annotated[Path, typer.Argument(help="Run file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name of the run; the file's name when left out.")]
 Round = Annotated[int, typer.Option("--round", min=0, help="Which round; counts from 0.")]
-INTERRUPTED = 130
 # Typer carries its own click, whose usage errors are reached through the one that typer exports.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -241,10 +241,11 @@ def _show(built: dict[str, Any], folder: RunFolder) -> None:
 
 
 def main() -> None:
-    """The console script: 0 done, 2 a mendable problem in words, 130 interrupted, 1 a bug with its traceback."""
+    """The console script: 0 done, 2 a mendable problem in words, 130 or 143 stopped, 1 a bug with its traceback."""
     from loop.shadowing import refuse_shadowed_packages
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_sigterm()
+    take_any_text()
     try:
         refuse_shadowed_packages()
         # Typer turns Ctrl-C into a returned status.
@@ -266,9 +267,9 @@ def main() -> None:
             raise
         print(plainly, file=sys.stderr)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort, Terminated) as stopped:
         print("\nStopped. Finished rows are on disk; run the same command again to go on.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED)
 
 
 if __name__ == "__main__":

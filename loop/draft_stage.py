@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,10 +23,12 @@ from loop.folder import WARM_UP, begin_stage, end_stage
 from loop.hand_off import prove_hand_off
 from loop.inputs import Run, evaluate_inputs, generate_inputs
 from records.atomic import write_json_atomic
-from records.chat import check_template
+from records.chat import check_template, encodable
 from records.features import write_card
-from records.progress import progress
-from records.rows import Author, Provenance
+from records.progress import Progress, progress
+from records.publish import publish_round, try_place
+from records.rows import Author, Message, Prompt, Provenance
+from records.shard import DamagedShardError, set_aside
 from records.store import RowStore
 from records.worker_rows import collect
 
@@ -51,6 +54,8 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, inputs[stage](run, index))]
     if not todo:
         return
+    if "generate" in todo and (address := _published_at(run, index)):
+        try_place(address)
     if run.config.scale.spread:
         from loop.cluster import set_environment
 
@@ -97,20 +102,38 @@ async def _evaluate(
     folder = run.folder.round(index)
     prompts = choose_prompts(run.prompts.of("test"), settings)
     shots = few_shot_turns(run.constitution, run.config.generate.few_shots)
-    store = RowStore(folder / "drafts")
-    write_card(folder / "drafts", DraftRow)
     with progress(f"evaluate round {index}", len(prompts) * settings.drafts, stream) as display:
-        display.advance(len(store.ids))
-        try:
-            await evaluate_policy(prompts, run.constitution, policy, critic, settings, store, display.advance, shots)
-        finally:
-            store.close()
-    rows = read_drafts(folder / "drafts")
+        while True:
+            try:
+                await _draft(folder / "drafts", prompts, run, (policy, critic), shots, display)
+                rows = read_drafts(folder / "drafts")
+                break
+            except DamagedShardError as error:
+                display.note(set_aside(error))
     figures = summarise(rows, run.constitution)
     if settings.sway_drafts:
         figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts, shots)
     write_json_atomic(folder / "evaluation.json", figures | hand_off)
     return {"drafts": figures["drafts"]}
+
+
+async def _draft(
+    folder: Path,
+    prompts: Sequence[Prompt],
+    run: Run,
+    seats: tuple[Seat, Seat],
+    shots: tuple[Message, ...],
+    display: Progress,
+) -> None:
+    """The drafts of an evaluation that have no row yet."""
+    store = RowStore(folder)
+    write_card(folder, DraftRow)
+    display.advance(len(store.ids) - display.done)
+    try:
+        settings = run.config.evaluate
+        await evaluate_policy(prompts, run.constitution, *seats, settings, store, display.advance, shots)
+    finally:
+        store.close()
 
 
 def method_of(run: Run, index: int, engines: Engines) -> Method:
@@ -148,6 +171,9 @@ async def _generate(
             display=display,
             elsewhere=None if spread is None else lambda waiting, there: spread.run(waiting, display, there),
         )
+        if address := _published_at(run, index):
+            copied = publish_round(run.folder.round(index), address)
+            display.note(f"{copied} files copied to {address}, each held against its digest")
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
 
 
@@ -170,10 +196,15 @@ async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: I
         cluster.close()
 
 
+def _published_at(run: Run, index: int) -> str | None:
+    to, folder = run.config.generate.publish_to, run.folder
+    return f"{to.rstrip('/')}/{encodable(folder.path.name)}/{folder.round(index).name}" if to else None
+
+
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
     settings = run.config.generate
     return Provenance(
-        run=Path(run.folder.path).name,
+        run=encodable(Path(run.folder.path).name),
         round=index,
         constitution=run.constitution.name,
         constitution_digest=run.constitution.digest,

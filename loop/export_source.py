@@ -99,7 +99,7 @@ def open_source(path: Path, rounds: Sequence[int] | None, constitution: str | No
         return _open_run(RunFolder(path), rounds)
     if not shards(path):
         raise ConfigError(
-            f"{path}: found neither a run (config.json) nor shards of pairs (part-*.jsonl); expected one of them. "
+            f"{path}: found neither a run (config.json) nor shards of pairs (part-00000.*); expected one of them. "
             "A bare name is a run under --outputs; a folder of pairs is given as a path, such as ./pairs."
         )
     norms = load_constitution(constitution) if constitution else None

@@ -58,7 +58,7 @@ class RunFolder:
             StageError: another process works in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+") as file:
+        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -80,7 +80,7 @@ def begin_stage(folder: RunFolder, stage: str, index: int, inputs: dict[str, Any
         StaleStageError: the stage was done, or rows of it were made, from other inputs.
     """
     done = folder.done(stage, index)
-    started_path = folder.round(index) / f"{stage}.started.json"
+    started_path = _started(folder, stage, index)
     # Begun and without anything to show, it begins anew: settings that could not work can be mended.
     earlier = done or (_read_json(started_path) if _has_output(folder, stage, index) else None)
     if earlier is not None and earlier["digest"] != digest_json(inputs):
@@ -100,7 +100,13 @@ def end_stage(
     crash_point("marker-before")
     write_json_atomic(folder.marker(stage, index), marker)
     crash_point("marker-after")
-    (folder.round(index) / f"{stage}.started.json").unlink(missing_ok=True)
+    _started(folder, stage, index).unlink(missing_ok=True)
+
+
+def take_back(folder: RunFolder, stage: str, index: int) -> None:
+    """Have a finished stage count as begun, so that the next start of it goes on from the rows that are there."""
+    with suppress(FileNotFoundError):
+        os.replace(folder.marker(stage, index), _started(folder, stage, index))
 
 
 def redo(folder: RunFolder, stage: str, index: int) -> list[Path]:
@@ -113,6 +119,10 @@ def redo(folder: RunFolder, stage: str, index: int) -> list[Path]:
     return removed
 
 
+def _started(folder: RunFolder, stage: str, index: int) -> Path:
+    return folder.round(index) / f"{stage}.started.json"
+
+
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
     """Whether a stage that was cut short left rows, or an adapter."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
@@ -121,9 +131,8 @@ def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:
     """Remove a stage. Until all is gone its started-marker stands, so a half-removed stage is never gone on with."""
-    started = folder.round(index) / f"{stage}.started.json"
-    with suppress(FileNotFoundError):
-        os.replace(folder.marker(stage, index), started)
+    started = _started(folder, stage, index)
+    take_back(folder, stage, index)
     written = [folder.round(index) / name for name in _OUTPUTS[stage]]
     removed = [path for path in (*written, started) if path.exists()]
     for path in removed:

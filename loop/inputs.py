@@ -22,7 +22,9 @@ from loop.scale_config import scale_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
+from records.publish import open_place
 from records.rows import Prompt
+from records.shard import shards
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
@@ -93,6 +95,8 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     faults = [str(problem).strip() for problem in _model_problems(config)]
     if config.critic_model and (endpoint := config.critic_model.endpoint):
         _read_or_note(faults, lambda: read_key(endpoint))
+    if publish_to := config.generate.publish_to:
+        _read_or_note(faults, lambda: open_place(publish_to))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
     prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
@@ -159,7 +163,7 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight"}),
+        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight", "publish_to"}),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -179,7 +183,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "model": model_fingerprint(run.config.model),
         "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
         "seed": run.config.seed,
-        "pairs": [digest_folder(folder, "part-*.jsonl") for folder in pair_folders(run, index)],
+        "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
         # The run's own pairs carry their split; others' are held against these prompts.
         **({"held_out": held_out_prompts(run).digest} if own else {}),
@@ -202,6 +206,11 @@ def own_pairs(run: Run, index: int) -> list[Path]:
 def held_out_prompts(run: Run) -> HeldOut:
     """What no training pair may be about: the prompts of validation and test."""
     return held_out_from(prompt.messages for prompt in run.prompts.prompts if prompt.split != "train")
+
+
+def _shards_digest(folder: Path) -> str:
+    """Over names and bytes, as `digest_folder`, of the shards that count; no other file of the folder."""
+    return digest_json([[path.name, digest_file(path)] for path in shards(folder)])
 
 
 def _content(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from loop.folder import round_index
 from records.atomic import write_json_atomic, write_text_atomic
+from records.chat import encodable
 from records.errors import DataError
 
 Report = dict[str, Any]
@@ -52,7 +53,7 @@ def build_report(run_dir: Path) -> Report:
     stages = [warm_up, *markers.values()]
     finished = [marker for of_round in stages for marker in of_round.values() if marker]
     return {
-        "run": run_dir.name,
+        "run": encodable(run_dir.name),
         "status": _status(config, stages, evaluations),
         "seconds": float(sum(marker["seconds"] for marker in finished)),
         "alarms": [*_training_alarms(rounds), *_evaluation_alarms(rounds)],

@@ -142,7 +142,7 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    return ["## Pairs", table(header, rows), *_by_check(entries), *_beyond_drawn(entries)]
+    return ["## Pairs", table(header, rows), *_by_check(entries), *_beyond_drawn(entries), *_damaged(entries)]
 
 
 def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -165,6 +165,18 @@ def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:
         f"Round {index}: {percent(rate)} of the verified rewrites break a principle that was not drawn for the prompt."
         for index, rate in rates
         if rate is not None
+    ]
+    return [bullets(lines)] if lines else []
+
+
+def _damaged(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """The shards that could not be read, whose prompts were done again."""
+    counts = [(entry["round"], entry["generation"].get("damaged_shards")) for entry in entries]
+    lines = [
+        f"Round {index}: {count} shard{'s were' if count > 1 else ' was'} damaged and set aside (in `pairs/damaged/`, "
+        "`rejects/damaged/`), and the prompts done again."
+        for index, count in counts
+        if count
     ]
     return [bullets(lines)] if lines else []
 
@@ -221,7 +233,7 @@ def _alarm_text(alarm: dict[str, Any]) -> str:
 
 def _places(run_dir: Path) -> str:
     """The folders that hold rows, with what they hold."""
-    folders = sorted({path.parent for path in run_dir.glob("round_*/*/part-*.jsonl")})
+    folders = sorted({path.parent for path in run_dir.glob("round_*/*/part-*")})
     lines = [
         f"`{folder.relative_to(run_dir)}/` ({len(shards(folder))} shard{'s' if len(shards(folder)) != 1 else ''})"
         for folder in folders

@@ -11,27 +11,33 @@ from typing import Any
 
 import yaml
 
-from loop.folder import STAGES, WARM_UP, begin_stage
-from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, train_inputs
+from loop.folder import STAGES, WARM_UP, begin_stage, take_back
+from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, train_inputs
 from loop.orphans import PARENT
 from loop.provenance import write_provenance
+from loop.stopping import INTERRUPTED, TERMINATED, Terminated
 from records.atomic import write_json_atomic, write_text_atomic
-from records.errors import ConfigError, StageError, StageFailed
+from records.errors import ConfigError, StageError, StageFailed, StaleStageError
+from records.shard import DamagedShardError, check_shards
 from trainer.preferences import read_preferences
 
 _INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
-INTERRUPTED = 130
+# Schedulers kill what has not ended after ten seconds or more; the command has to say its last line before that.
+_SECONDS_TO_STOP = 8.0
 STAGE_COMMAND = (sys.executable, "-m", "loop.stage")
 
 
 def prepare(run: Run) -> None:
     """Compare with what is there, then write what a run is repeated from: config, constitution and provenance.
 
+    A finished round that is not trained on and has a damaged shard is finished no more, and will be gone on with.
+
     Raises:
         StaleStageError: a stage was made, or begun, from other inputs; nothing was written.
         DataError: own pairs (`train.pairs_from`) that cannot be trained on, all problems at once.
     """
     _refuse_stale(run)
+    _take_back_damaged(run)
     read_preferences(own_pairs(run, 0))
     folder = run.folder
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
@@ -45,7 +51,32 @@ def _refuse_stale(run: Run) -> None:
     for index in range(-1, run.config.rounds + 1):
         for stage in STAGES:
             if _begun(run, stage, index):
-                begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))
+                _compare(run, stage, index)
+
+
+def _compare(run: Run, stage: str, index: int) -> None:
+    try:
+        begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))
+    except StaleStageError:
+        # Pairs that were damaged after the training on them are other pairs, too; then that is what to say.
+        for folder in pair_folders(run, index) if stage == "train" else ():
+            check_shards(folder)
+        raise
+
+
+def _take_back_damaged(run: Run) -> None:
+    """Read the shards of the rounds whose pairs are still to be trained on, or of which only pairs are wanted."""
+    for index in range(WARM_UP, run.config.rounds):
+        folder = run.folder.round(index)
+        if run.folder.done("generate", index) is None or (folder / "adapter").exists():
+            continue
+        try:
+            check_shards(folder / "pairs")
+            check_shards(folder / "rejects")
+        except DamagedShardError as error:
+            # The stage finds it as well, sets it aside and says so.
+            sys.stderr.write(f"{error.path}: {error.found}; stage generate of this round goes on.\n")
+            take_back(run.folder, "generate", index)
 
 
 def run_rounds(run: Run) -> str:
@@ -56,7 +87,7 @@ def run_rounds(run: Run) -> str:
 
     Raises:
         StageFailed: a stage ended with an error, which it has shown.
-        KeyboardInterrupt: the person stopped it; finished rows are on disk.
+        KeyboardInterrupt, Terminated: it was asked to stop; finished rows are on disk.
     """
     if run.config.train.warm_up != "none":
         run_stages(run, WARM_UP, ("generate",))
@@ -102,8 +133,8 @@ def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
             f"expected it to end by itself. {log} has its last words (no memory left?). "
             "Finished rows are safe: run the same command again and it goes on from there."
         )
-    if status == INTERRUPTED:  # somebody stopped the stage and not this process
-        raise KeyboardInterrupt
+    if status in (INTERRUPTED, TERMINATED):  # somebody stopped the stage and not this process
+        raise KeyboardInterrupt if status == INTERRUPTED else Terminated
     if status:
         raise StageFailed(status)
 
@@ -127,14 +158,18 @@ def _begun(run: Run, stage: str, index: int) -> bool:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for a stage; an interrupt is passed on once as a request to stop, a second one kills."""
+    """Wait for a stage; a request to stop is passed on once.
+
+    Every finished row is on disk already, so a stage that has not ended some seconds later, or when a second request
+    comes, is killed.
+    """
     try:
         return child.wait()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         child.terminate()
         try:
-            child.wait()
-        except KeyboardInterrupt:
+            child.wait(_SECONDS_TO_STOP)
+        except (KeyboardInterrupt, Terminated, subprocess.TimeoutExpired):
             child.kill()
             child.wait()
         raise

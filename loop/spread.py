@@ -75,6 +75,7 @@ class Spread:
         self._starts = count()
         self._hands: dict[str, Hand] = {}
         self._up: set[str] = set()
+        self.book = LeaseBook[Prompt]({})
         self._stirred = asyncio.Event()
         self.deaths = self.duplicates = 0
         self.proof: dict[str, Any] = {}
@@ -93,6 +94,7 @@ class Spread:
             ConfigError: a worker found that its model or endpoint cannot be used.
         """
         self.book, self._shown, self._began = LeaseBook(waiting), there, time.monotonic()
+        self._hands, self._up = {}, set()
         if not waiting:
             return
         closed: set[str] = set()
@@ -109,7 +111,7 @@ class Spread:
                 slot.cancel()
             await asyncio.gather(*slots, return_exceptions=True)
             closed = await self._stop_all(free=at_the_end)
-        self.duplicates = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+        self.duplicates += await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
 
     @property
     def figures(self) -> dict[str, Any]:

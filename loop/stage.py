@@ -14,23 +14,27 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from loop.config import RunConfig
 from loop.folder import RunFolder
 from loop.inputs import Run, open_run
 from loop.orphans import die_with_parent
+from loop.stopping import INTERRUPTED, TERMINATED
+from loop.streams import take_any_text
 from loop.system_errors import told_plainly
 from records.errors import ConstituteError
 
-INTERRUPTED = 130
+_signals: list[int] = []
+"""The requests to stop that came, by number."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run stages of one round; returns the exit status: 0 done, 2 a mendable problem, 130 interrupted, 1 a bug."""
+    """Run stages of one round; returns the exit status: 0 done, 2 a mendable problem, 130 or 143 stopped, 1 a bug."""
     began = time.monotonic()
     path, index, *stages = arguments
     die_with_parent()
+    take_any_text()
     folder = RunFolder(Path(path))
     stream = send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
     try:
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> int:
         run = open_run(config, folder)
         _do(run, int(index), tuple(stages), stream, began)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return INTERRUPTED
+        return TERMINATED if signal.SIGTERM in _signals else INTERRUPTED
     except ConstituteError as error:
         traceback.print_exc()  # to the log: what an error was made from says more to whoever looks for its cause
         stream.write(f"{error}\n")
@@ -54,7 +58,7 @@ def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: f
     if stages == ("train",):
         from loop.train_stage import train_stage
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _interrupt)
         train_stage(run, index, stream, began)
         return
     from loop.draft_stage import draft_stage
@@ -63,10 +67,20 @@ def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: f
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, _cancel, task, number)
         await draft_stage(run, index, stages, stream, began)
 
     asyncio.run(work())
+
+
+def _cancel(task: asyncio.Task[None], number: int) -> None:
+    _signals.append(number)
+    task.cancel()
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    _signals.append(number)
+    raise KeyboardInterrupt
 
 
 def send_chatter_to(path: Path, *, keep: bool = True) -> IO[str]:

@@ -21,6 +21,13 @@ CRASH_POINTS = (
     "row-torn",  # half of the row is written
     "row-after",  # the row is written
     "shard-roll",  # the full shard is closed, the next one not yet begun
+    "shard-set-aside",  # a damaged shard lies in damaged/, none of its rows is made anew yet
+    "compact-begun",  # which pairs become rejects is on disk, none has
+    "parquet-torn",  # half of a Parquet shard is written aside
+    "parquet-before-rename",  # it is whole, and not in its place yet
+    "parquet-after-rename",  # it is in its place, the JSON lines that it replaces are there too
+    "lines-removed",  # the JSON lines of one compacted shard are gone, those of the next one are not
+    "compact-ended",  # all is Parquet, and what was decided is not on disk any more
     "file-before-rename",  # the temporary file is whole, the real one absent or old
     "file-after-rename",
     "adapter-before-rename",  # the adapter's temporary folder is whole
@@ -42,6 +49,15 @@ def crash_point(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def sync_folder(folder: Path) -> None:
+    """Hand a folder's names to the disk: what was renamed in it stays so after a loss of power."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a file so that readers see the old content or the new, never a part.
 
@@ -51,7 +67,8 @@ def write_text_atomic(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
+        # What UTF-8 cannot hold (a byte of a folder's name, say) stands there as its escape, which JSON knows too.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

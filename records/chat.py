@@ -132,7 +132,7 @@ def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_pro
 def _guarded(tokenizer: Any, text: str) -> str:
     """The text with a separator after the first character of every marker in it.
 
-    Lone surrogates, which no tokeniser can hold, become U+FFFD; the rows on disk keep them.
+    Lone surrogates, which no tokeniser can hold, become U+FFFD; rows keep them until they are Parquet.
     """
     return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", encodable(text))
 

@@ -36,7 +36,7 @@ def adapter_digest(folder: Path) -> str:
     Raises:
         FileNotFoundError: the folder lacks `adapter_model.safetensors` or `adapter_config.json`.
     """
-    config = json.loads((folder / "adapter_config.json").read_text())
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     # The path of the base model is a fact of the machine, not of the adapter.
     config.pop("base_model_name_or_path", None)
     return digest_json([digest_file(folder / "adapter_model.safetensors"), config])

@@ -1,7 +1,7 @@
-"""Column types of stored rows, in a README.md beside the shards, so that `datasets.load_dataset(folder)` reads them.
+"""Column types of stored rows, for `datasets.load_dataset(folder)` and for Parquet.
 
-Without it a column that is empty in the first shard (no severity, no group) would be typed as null, and a later shard
-with a value in it would be refused.
+They stand in a README.md beside the shards. Without it a column that is empty in the first shard (no severity, no
+group) would be typed as null, and a later shard with a value in it would be refused.
 """
 
 from __future__ import annotations
@@ -62,3 +62,22 @@ def _feature(annotation: Any) -> dict[str, Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {"struct": features(annotation)}
     return {"dtype": _PRIMITIVES[annotation]}
+
+
+def arrow_schema(model: type[BaseModel]) -> Any:
+    """The columns of a record as an Arrow schema, those of `features` type for type; every one may be null."""
+    import pyarrow
+
+    return pyarrow.schema([_arrow_field(column) for column in features(model)])
+
+
+def _arrow_field(column: dict[str, Any]) -> Any:
+    import pyarrow
+
+    if "list" in column:
+        of = column["list"]
+        inner = _arrow_field({"name": "item", **({"struct": of} if isinstance(of, list) else {"dtype": of})})
+        return pyarrow.field(column["name"], pyarrow.list_(inner))
+    if "struct" in column:
+        return pyarrow.field(column["name"], pyarrow.struct([_arrow_field(field) for field in column["struct"]]))
+    return pyarrow.field(column["name"], pyarrow.type_for_alias(column["dtype"]))

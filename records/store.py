@@ -1,8 +1,9 @@
-"""Append-safe shards of rows: a folder of `part-00000.jsonl`, `part-00001.jsonl`, ...
+"""Rows on disk: a folder of shards `part-00000.jsonl`, `part-00001.jsonl`, ..., or `.parquet` once they are compacted.
 
 One row is one line, written with one call and flushed to the operating system, so `kill -9` loses at most the row that
 was being written, and what is left of it is cut off when the folder is opened again. `datasets.load_dataset(folder)`
 reads it: the folder's README.md names the column types, so a column that is empty in one shard does no harm.
+records/compact.py makes Parquet of the lines; a folder may hold both for a while.
 """
 
 from __future__ import annotations
@@ -19,55 +20,33 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from records.atomic import crash_point
-from records.errors import DataError, StageError
+from records.errors import StageError
+from records.shard import is_parquet, shard_ids, shard_number, shard_rows
+from records.shard import shards as shards
 
 ROWS_PER_SHARD = 10_000
 _SECONDS_BETWEEN_SYNCS = 1.0
 
 
-def shards(folder: Path) -> list[Path]:
-    """The shards of a folder in writing order; none where it does not exist."""
-    return sorted(folder.glob("part-*.jsonl"))
-
-
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every finished row, in writing order, as plain mappings. A torn last line is passed over.
+    """Every finished row, in writing order, as plain mappings; one at a time. A torn last line is passed over.
 
     Raises:
-        DataError: a line that is not the torn end of the last shard is not JSON; names shard and line.
+        DamagedShardError: a shard holds something that is neither a row nor the torn end of the last one; names it.
     """
     paths = shards(folder)
     for path in paths:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith("\n") and path == paths[-1]:
-                    return
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(
-                        f"{path}: line {number} is not a row ({error}); expected one JSON object a line. "
-                        "Move the shard out of the folder and run the same command again: its prompts are done again."
-                    ) from None
-
-
-def _ids(folder: Path) -> set[str]:
-    ids: set[str] = set()
-    for number, row in enumerate(read_rows(folder), 1):
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-            raise DataError(
-                f"{folder}: row {number} has no id; expected rows that this project wrote. Move the shard that holds "
-                "it out of the folder and run the same command again: its prompts are done again."
-            )
-        ids.add(row["id"])
-    return ids
+        yield from shard_rows(path, growing=path == paths[-1])
 
 
 class RowStore:
     """The one writer of a folder of shards.
 
-    Opening it mends a torn tail and finds which rows are there. `append` refuses a second row of the same id, so a
-    resumed stage cannot write one twice.
+    Opening it mends a torn tail and finds which rows are there, without reading the rest of them. `append` refuses a
+    second row of the same id, so a resumed stage cannot write one twice. Compacted shards are never written to.
+
+    Raises:
+        DamagedShardError: a shard's ids cannot be read; `records.shard.set_aside` makes way to do its rows anew.
     """
 
     def __init__(self, folder: Path, *, rows_per_shard: int = ROWS_PER_SHARD) -> None:
@@ -75,11 +54,14 @@ class RowStore:
         self.rows_per_shard = rows_per_shard
         folder.mkdir(parents=True, exist_ok=True)
         _cut_torn_tail(folder)
-        self.ids: set[str] = _ids(folder)
-        existing = shards(folder)
-        # By name, not by count: a damaged shard may have been moved out of the folder.
-        self._index = int(existing[-1].stem.removeprefix("part-")) if existing else 0
-        self._rows_in_shard = _count_lines(existing[-1]) if existing else 0
+        self.ids: set[str] = set()
+        # By name, not by count: a damaged shard may have been taken out of the folder.
+        self._index = self._rows_in_shard = 0
+        for path in shards(folder):
+            before = len(self.ids)
+            self.ids.update(shard_ids(path))
+            self._index = shard_number(path) + is_parquet(path)
+            self._rows_in_shard = 0 if is_parquet(path) else len(self.ids) - before
         self._file: IO[bytes] | None = None
         self._synced = time.monotonic()
 
@@ -181,6 +163,8 @@ def row_line(row: BaseModel) -> bytes:
 def _cut_torn_tail(folder: Path) -> None:
     """Cut what a killed writer left of its last row; a shard without any row goes, since readers refuse empty files."""
     for path in shards(folder)[-1:]:
+        if is_parquet(path):
+            return
         with open(path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
             end = _end_of_last_line(file, size)
@@ -201,8 +185,3 @@ def _end_of_last_line(file: IO[bytes], size: int) -> int:
             return start + found + 1
         position = start
     return 0
-
-
-def _count_lines(path: Path) -> int:
-    with open(path, "rb") as file:
-        return sum(1 for _ in file)

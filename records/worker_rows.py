@@ -11,12 +11,12 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from records.errors import DataError
 from records.row_objects import ObjectRows, filesystem, list_objects, round_url, told
 from records.rows import Pair, Reject
-from records.store import RowStore, read_rows, shards
+from records.shard import shard_ids, shards
+from records.store import RowStore, read_rows
 
 WORKERS = "workers"
 KINDS: dict[str, type[Pair | Reject]] = {"pairs": Pair, "rejects": Reject}
@@ -91,7 +91,7 @@ def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) 
 
     Raises:
         StageError: a row cannot be written, or an object cannot be read.
-        DataError: a shard holds something else than rows.
+        DamagedShardError: a shard holds something else than rows.
     """
     workers = sorted(path for path in (folder / WORKERS).glob("*") if path.is_dir())
     objects = list_objects(url, folder) if url else []
@@ -118,7 +118,7 @@ def _adopt(worker: Path, stores: dict[str, RowStore]) -> None:
     """Move the shards in which every row is new; the others stay, to be copied."""
     for kind in KINDS:
         for shard in shards(worker / kind):
-            ids = [str(row["id"]) for row in _rows_of(shard)]
+            ids = list(shard_ids(shard))
             if len(set(ids)) == len(ids) and not any(id in store.ids for store in stores.values() for id in ids):
                 stores[kind].adopt(shard, ids)
 
@@ -143,18 +143,6 @@ def _rows_left(workers: list[Path], objects: list[str]) -> Iterator[Pair | Rejec
         for line in lines:
             row = json.loads(line)
             yield KINDS["rejects" if "reason" in row else "pairs"].model_validate(row)
-
-
-def _rows_of(shard: Path) -> Iterator[dict[str, Any]]:
-    with open(shard, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(
-                    f"{shard}: line {number} is not a row ({error}); expected one JSON object a line. Move the shard "
-                    "away and run the same command again: its prompts are done again."
-                ) from None
 
 
 def _kind(row: Pair | Reject) -> str:

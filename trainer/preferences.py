@@ -99,7 +99,7 @@ def _sources(path: Path) -> list[Path]:
             )
         return [path]
     if (path / "dataset_dict.json").exists():
-        splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         raise DataError(
             f"{path}: a saved dataset of several splits ({', '.join(splits)}); give one of them: {path / splits[0]}."
         )
@@ -108,7 +108,7 @@ def _sources(path: Path) -> list[Path]:
     files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
     if not files:
         raise DataError(
-            f"{path}: the folder holds no pairs; expected shards part-*.jsonl or {', '.join(_SUFFIXES)} files."
+            f"{path}: the folder holds no pairs; expected shards (part-00000.parquet) or {', '.join(_SUFFIXES)} files."
         )
     return files
 

@@ -184,8 +184,9 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        for batch in ParquetFile(path).iter_batches(_BATCH):
-            yield from batch.to_pylist()
+        with open(path, "rb") as file:
+            for batch in ParquetFile(file).iter_batches(_BATCH):
+                yield from batch.to_pylist()
     except ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a Parquet file that can be read ({reason}); expected one") from None

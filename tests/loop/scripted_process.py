@@ -3,7 +3,8 @@
 `python -m tests.loop.scripted_process cli ARGUMENTS...` is the command, and begins stages as `... stage ARGUMENTS...`.
 The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
 flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with, `SCRIPTED_DRAFT` the
-text of every draft, `SCRIPTED_LOADS` a library that comes with it.
+text of every draft, `SCRIPTED_LOADS` a library that comes with it, `SCRIPTED_CLOCK` seconds by which the clock is
+wrong, `SCRIPTED_STUCK` after how many completions it hangs without hearing anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import importlib
 import os
 import sys
+import time
 from typing import Any
 
 from constitution.verdicts import reply_json
@@ -51,6 +53,8 @@ class ScriptedVllm(ScriptedEngine):
 
     async def complete(self, call: Call) -> Completion:
         await asyncio.sleep(float(os.environ.get("SCRIPTED_PAUSE", "0")))
+        if len(self.calls) == int(os.environ.get("SCRIPTED_STUCK", "-1")):
+            time.sleep(600)
         return await super().complete(call)
 
 
@@ -78,5 +82,12 @@ def cli(arguments: list[str]) -> None:
     main()
 
 
+def set_clock(seconds: float) -> None:
+    """As if the machine's clock stood so much ahead."""
+    true_time = time.time
+    time.time = lambda: true_time() + seconds
+
+
 if __name__ == "__main__":
+    set_clock(float(os.environ.get("SCRIPTED_CLOCK", "0")))
     sys.exit({"stage": stage, "cli": cli}[sys.argv[1]](sys.argv[2:]))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from records.atomic import built_aside
+from records.compact import compact_round
 from records.errors import StageError
 from records.rows import Message
 from records.store import shards
@@ -26,7 +27,7 @@ from tests.tracked import ROOT
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `constitute export ARGUMENTS` in this process, where a run `toy` lies; gives status and all it printed."""
-    write_run(tmp_path / "outputs" / "toy")
+    write_run(tmp_path / "outputs" / "toy", compacted=False)
     write_template(tmp_path)
     monkeypatch.chdir(tmp_path)
     with in_process(monkeypatch, capsys, "export") as run:
@@ -155,6 +156,17 @@ def test_a_damaged_shard_is_named(command: Command, tmp_path: Path) -> None:
     path = shards(tmp_path / "outputs" / "toy" / "round_00" / "pairs")[0]
     path.write_text("{]\n" + path.read_text())
     assert f"{path.name}: line 1 is not a row" in refused(command, "toy", "--to", "trl", "-o", "o")
+
+
+def test_a_damaged_shard_of_a_finished_round_is_named_with_the_ways_out(command: Command, tmp_path: Path) -> None:
+    round_0 = tmp_path / "outputs" / "toy" / "round_00"
+    compact_round(round_0)
+    path = shards(round_0 / "pairs")[1]
+    path.write_bytes(path.read_bytes()[:-5000] + bytes(5000))
+    told = refused(command, "toy", "--to", "trl", "-o", "o")
+    assert f"{path.name}: it cannot be read as Parquet" in told
+    assert "given again, sets the file aside in damaged/ and does its prompts again" in told
+    assert path.exists(), "an export changes nothing"
 
 
 def test_a_template_that_refuses_some_turns_is_told_with_their_rows(command: Command, tmp_path: Path) -> None:

@@ -41,9 +41,12 @@ def test_a_warm_up_killed_as_its_adapter_is_there_is_done_again_and_its_policy_i
     while not (run / "round_00" / "train.done.json").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
+    asked = time.monotonic()
     process.terminate()  # the last evaluation has nothing to add here
     status, out, err = outcome_of(process, 60)
-    assert status == 130, out + err
+    assert status == 143, out + err
+    assert time.monotonic() - asked < 10
+    assert "run the same command again to go on" in err
     status, out, _ = outcome_of(run_command("report", "small", cwd=cwd), 60)
     assert status == 0, out
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from records.compact import compact_round
 from records.features import write_card
 from records.rows import Message, Pair, Prompt, Reject
 from records.splits import prompt_id
@@ -67,14 +68,16 @@ def write_rows(folder: Path, rows: list[Pair | Reject]) -> None:
         store.close()
 
 
-def write_run(folder: Path, rounds: int = 2) -> Path:
-    """A run of some rounds under the toy constitution; the last is not finished."""
+def write_run(folder: Path, rounds: int = 2, *, compacted: bool = True) -> Path:
+    """A run of some rounds under the toy constitution; the last is not finished, and its rows are no Parquet yet."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"rounds": rounds, "model": "scripted"}))
     (folder / "constitution.yaml").write_text(yaml.safe_dump(CONSTITUTION.model_dump(mode="json"), sort_keys=False))
     for index in range(rounds):
         write_rows(folder / f"round_{index:02d}", outcomes(index))
         if index < rounds - 1:
+            if compacted:
+                compact_round(folder / f"round_{index:02d}")
             (folder / f"round_{index:02d}" / "generate.done.json").write_text("{}")
     return folder
 

@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 
 from records.atomic import write_json_atomic, write_text_atomic
-from records.errors import DataError, StageError
+from records.errors import StageError
 from records.features import write_card
 from records.rows import Message, Pair, Reject, RejectReason, Verdict
+from records.shard import DamagedShardError
 from records.store import RowStore, read_rows, shards
 from tests.generator.toy import outcome_of, prompt, provenance, script
 from tests.tracked import ROOT
@@ -105,14 +106,24 @@ def test_a_shard_moved_out_leaves_the_others_as_they_are(tmp_path):
     assert ids(tmp_path) == ["a", "c", "b"]
 
 
-def test_damage_elsewhere_is_named(tmp_path):
-    (tmp_path / "part-00000.jsonl").write_text('{"id": "a"}\nnot json\n{"id": "b"}\n')
-    with pytest.raises(DataError, match=r"part-00000.jsonl: line 2 is not a row"):
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (b'{"id": "a"}\nnot json\n{"id": "b"}\n', "line 2 is not a row"),
+        (b'{"id": "a"}\n{"no": "id"}\n', "line 2 has no id"),
+        (b'{"id": "a"}\n[]\n', "line 2 has no id"),
+        (b'{"id": "a"}\n{"id": 3}\n', "line 2 has no id"),
+        (b'{"id": "a"}\n\n', "line 2 is not a row"),
+        (b'{"id": "a"}\n{"id": "b\xff"}\n', "line 2 is not a row"),
+        (b'{"schema_version":1,"id":"b\xff","x":1}\n', "line 1 has no id"),
+        (b"\x00" * 40 + b"\n", "line 1 is not a row"),
+        (b"[" * 100_000 + b"\n", "line 1 is not a row"),
+    ],
+)
+def test_damage_is_named(tmp_path, lines, found):
+    (tmp_path / "part-00000.jsonl").write_bytes(lines)
+    with pytest.raises(DamagedShardError, match=rf"part-00000.jsonl: {found}.*; expected the rows"):
         RowStore(tmp_path)
-    for line in ('{"no": "id"}', "[]", '{"id": 3}'):
-        (tmp_path / "part-00000.jsonl").write_text(f'{{"id": "a"}}\n{line}\n')
-        with pytest.raises(DataError, match="row 2 has no id"):
-            RowStore(tmp_path)
 
 
 FULL_DISK = """

@@ -80,6 +80,25 @@ def test_own_shards_pass_over_a_torn_last_line_and_refuse_an_id_twice(tmp_path):
         read_preferences([tmp_path])
 
 
+def test_a_rounds_pairs_are_the_same_as_lines_as_parquet_and_as_both(tmp_path):
+    from records.compact import compact_round
+    from records.store import RowStore, shards
+    from tests.generator.toy import outcome_of, script
+    from tests.loop.toy_export import outcomes, talk, write_rows
+
+    write_rows(tmp_path, outcomes())
+    before = read_preferences([tmp_path / "pairs"])
+    compact_round(tmp_path)
+    after = read_preferences([tmp_path / "pairs"])
+    assert after == before and len(after) == 10
+    store = RowStore(tmp_path / "pairs")
+    store.append(outcome_of(script(), talk("Later?")))
+    store.close()
+    assert {path.suffix for path in shards(tmp_path / "pairs")} == {".jsonl", ".parquet"}
+    both = read_preferences([tmp_path / "pairs"])
+    assert both[:10] == before and both[10].prompt[0].content == "Later?"
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
