@@ -28,6 +28,7 @@ from records.rows import Prompt
 
 OBJECT_STORE_BYTES = 100 << 20  # leases and reports are small; Ray would take a third of the memory
 Answer = TypeVar("Answer")
+_FOLDER = "constitute-ray-"
 
 
 def set_environment(scale: ScaleConfig) -> None:
@@ -54,7 +55,7 @@ class Cluster:
         scale = self.scale
         set_environment(scale)
         if not scale.address:
-            self._folder = tempfile.mkdtemp(prefix="ray-")  # a short path: Ray's sockets lie in it
+            self._folder = _make_folder()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._connected = True
@@ -124,6 +125,15 @@ class Cluster:
             ray.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _make_folder() -> str:
+    """A folder for Ray's own files, and away with those of stages that were killed."""
+    place = Path("/tmp")  # a short path: Ray's sockets lie in it, whose names the kernel holds to 107 bytes
+    for left in place.glob(f"{_FOLDER}[0-9]*-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=place)
 
 
 class RayHand:

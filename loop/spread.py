@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from records.progress import Progress
 from records.rows import Prompt
 from records.worker_rows import collect, own_ids
 
-SECONDS_TO_STOP = 7.0
+SECONDS_TO_STOP = 5.0
 """After a request to stop, workers have so long to finish writing."""
 SECONDS_TO_CLOSE = 60.0
 """At the end of a stage workers have so long to free their engines."""
@@ -152,7 +152,7 @@ class Spread:
                         "command again."
                     ) from error
 
-    async def _work(self, name: str, hand: Hand, display: Progress) -> Any:
+    async def _work(self, name: str, hand: Hand, display: Progress) -> AsyncGenerator[int, None]:
         """Yield how many chains each report brought, until none is left."""
         proof, wants = await hand.start()
         self._up.add(name)

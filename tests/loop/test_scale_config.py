@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from loop.cluster import _make_folder
 from loop.config import load_run_config
 from loop.folder import RunFolder
 from loop.inputs import open_run
@@ -71,3 +74,15 @@ def test_settings_of_a_spread_stage_are_read_without_ray() -> None:
     code = "import sys, loop.spread, loop.worker, loop.cluster; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_what_a_killed_stage_left_of_its_cluster_goes_with_the_next_start() -> None:
+    dead, alive = Path("/tmp/constitute-ray-999999999-x"), Path(f"/tmp/constitute-ray-{os.getppid()}-x")
+    try:
+        for folder in (dead, alive):
+            (folder / "session").mkdir(parents=True)
+        made = Path(_make_folder())
+        made.rmdir()
+        assert not dead.exists() and alive.exists()
+    finally:
+        shutil.rmtree(alive, ignore_errors=True)
