@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import io
 import json
-import random
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -201,72 +199,6 @@ def disk(rows: int) -> dict[str, float]:
     }
 
 
-def chain_seconds(calls: list[list[Any]], speed: dict[str, float]) -> float:
-    """How long a chain takes: calls of one kind go at once (the longest counts), revisions one after the other."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for kind, prompt_tokens, cached, output in calls:
-        tokens = speed["token_scale"] * output
-        prefill = speed["token_scale"] * (prompt_tokens - cached) / speed["prefill_tokens_per_second"]
-        groups[kind].append(prefill + tokens / speed["tokens_per_second"])
-    return sum(sum(times) if kind in "rk" else max(times) for kind, times in groups.items())
-
-
-def simulate(workers: int, durations: list[float], cost: dict[str, float], in_flight: int) -> dict[str, float]:
-    """N workers in virtual time; a report is served after those before it, for as long as was measured.
-
-    Returns, for the middle half of the chains, those finished a second, the share of places in the engines that were at
-    work, and the share of the time that the driver was.
-    """
-    from generator.leases import LeaseBook
-
-    draw = random.Random(1)
-    total = workers * in_flight * max(4, 20_000 // (workers * in_flight))
-    book: LeaseBook[int] = LeaseBook({str(number): number for number in range(total)})
-    events: list[tuple[float, int, int, int]] = []  # when, order, worker, chain or -1 for a served report
-    queued: list[list[int]] = [[] for _ in range(workers)]
-    new: list[list[str]] = [[] for _ in range(workers)]
-    busy, asked, ends = [0] * workers, [False] * workers, []
-    free_at = served = 0.0
-    order = iter(range(1 << 60))
-
-    def fill(worker: int, now: float) -> None:
-        while busy[worker] < in_flight and queued[worker]:
-            busy[worker] += 1
-            heapq.heappush(events, (now + draw.choice(durations), next(order), worker, queued[worker].pop()))
-
-    def report(worker: int, now: float) -> None:
-        nonlocal free_at, served
-        asked[worker] = True
-        seconds = (cost["us_per_report"] + cost["us_per_chain"] * len(new[worker])) / 1e6
-        free_at, served = max(now, free_at) + seconds, served + seconds
-        heapq.heappush(events, (free_at, next(order), worker, -1))
-
-    for worker in range(workers):
-        report(worker, 0.0)
-    while events:
-        now, _, worker, chain = heapq.heappop(events)
-        if chain >= 0:
-            busy[worker] -= 1
-            new[worker].append(str(chain))
-            ends.append(now)
-        else:
-            asked[worker] = False
-            book.finish(str(worker), new[worker])
-            new[worker] = []
-            queued[worker] += book.hand_out(str(worker), in_flight + LEASE - len(book.held(str(worker))))
-        fill(worker, now)
-        if not asked[worker] and (len(new[worker]) >= LEASE or (new[worker] and not busy[worker])):
-            report(worker, now)
-    assert book.left == 0
-    rate = (total // 2) / (ends[total * 3 // 4] - ends[total // 4])
-    return {
-        "workers": workers,
-        "chains_per_second": round(rate, 1),
-        "places_at_work": round(rate * sum(durations) / len(durations) / (workers * in_flight), 3),
-        "driver_busy": round(served / ends[-1], 4),
-    }
-
-
 def draw_picture(found: dict[str, Any], place: Path) -> None:
     """Chains a second over workers, against what they would make without the driver."""
     import matplotlib
@@ -309,6 +241,16 @@ def main() -> None:
         found["driver"] = over_ray(arguments.chains // 4)
         print(json.dumps(found), flush=True)
     found["disk"] = disk(arguments.rows)
+    found |= simulated(found["driver"], found["disk"], arguments)
+    if arguments.picture:
+        draw_picture(found, arguments.picture)
+    print(json.dumps(found))
+
+
+def simulated(driver: dict[str, float], disk: dict[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What N workers would do, at the speeds that were given and the costs that were measured."""
+    from benchmarks.simulated.workers import chain_seconds, simulate
+
     recorded = json.loads((ROOT / "benchmarks" / "recorded_chains.json").read_text())
     speed = {
         "token_scale": arguments.token_scale,
@@ -316,16 +258,17 @@ def main() -> None:
         "prefill_tokens_per_second": arguments.prefill,
     }
     durations = [chain_seconds(calls, speed) for calls in recorded]
-    found["simulated"] = [simulate(count, durations, found["driver"], arguments.in_flight) for count in WORKERS]
-    a_worker = found["simulated"][0]["chains_per_second"]
-    found["assumed"] = speed | {"in_flight": arguments.in_flight, "chain_seconds": round(sum(durations) / 120, 1)}
-    found["saturation_workers"] = {
-        "driver": round(found["driver"]["chains_per_second"] / a_worker),
-        "count_at_the_end": round(found["disk"]["rows_counted_per_second"] / a_worker),
+    rates = [simulate(count, durations, driver, in_flight=arguments.in_flight, lease=LEASE) for count in WORKERS]
+    a_worker = rates[0]["chains_per_second"]
+    mean = round(sum(durations) / len(durations), 1)
+    return {
+        "simulated": rates,
+        "assumed": speed | {"in_flight": arguments.in_flight, "chain_seconds": mean},
+        "saturation_workers": {
+            "driver": round(driver["chains_per_second"] / a_worker),
+            "count_at_the_end": round(disk["rows_counted_per_second"] / a_worker),
+        },
     }
-    if arguments.picture:
-        draw_picture(found, arguments.picture)
-    print(json.dumps(found))
 
 
 if __name__ == "__main__":
