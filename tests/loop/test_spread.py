@@ -15,13 +15,14 @@ from generator.generate import generate_pairs
 from loop.config import load_run_config
 from loop.draft_stage import method_of
 from loop.engines import open_engines
-from loop.folder import RunFolder
+from loop.folder import RunFolder, begin_stage, redo
 from loop.inputs import Run, generate_inputs, open_run
 from loop.spread import Spread, WorkerDiedError
 from loop.worker import Job, Report, Worker, job_of
-from records.errors import ConfigError, StageError
+from records.errors import ConfigError, StageError, StaleStageError
 from records.progress import Progress
 from records.rows import Prompt
+from records.worker_rows import WORKERS
 from tests.loop.scripted_process import ScriptedVllm
 from tests.loop.scripted_run import CHAINS, rows, write_world
 
@@ -254,6 +255,17 @@ def test_fewer_chains_than_workers_start_fewer_workers() -> None:
     world.generate()
     assert len(world.hands) <= CHAINS
     assert_whole(world)
+
+
+def test_rows_that_workers_left_count_as_output_of_their_stage_and_go_with_redo() -> None:
+    folder = World().run.folder
+    begin_stage(folder, "generate", 0, {"seed": 1})
+    assert begin_stage(folder, "generate", 0, {"seed": 2}), "nothing is there yet"
+    (folder.round(0) / WORKERS / "0000-aa" / "pairs").mkdir(parents=True)
+    with pytest.raises(StaleStageError, match="seed: was 2, now 3"):
+        begin_stage(folder, "generate", 0, {"seed": 3})
+    redo(folder, "generate", 0)
+    assert not (folder.round(0) / WORKERS).exists()
 
 
 def test_what_a_round_is_made_from_says_nothing_of_workers() -> None:
