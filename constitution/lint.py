@@ -11,7 +11,7 @@ from constitution.yaml_file import Place
 
 def principle_problems(principle: Principle) -> Iterator[tuple[Place, str]]:
     """Each problem of a principle, with its place inside it (`("examples", 0, "revision")`)."""
-    for field in ("text", "category", "applies_when", "critique", "revise"):
+    for field in ("text", "category", "applies_when", "critique", "revise", "compare"):
         value = getattr(principle, field)
         if value is not None and not value.strip():
             yield (field,), f"found blank text in {field}; expected a sentence, or leave the key out"

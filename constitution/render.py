@@ -25,13 +25,16 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "revise": (frozenset({"request"}), frozenset({"principle", "prompt", "answer"})),
     "verify": (frozenset({"prompt", "answer", "principle"}), frozenset({"applies_when"})),
     "compare": (frozenset({"prompt", "first", "second", "request"}), frozenset()),
+    "rate": (frozenset({"prompt", "answer", "rubric"}), frozenset()),
 }
 
 
 def fenced(text: str) -> str:
     """The text between `<<<` and `>>>`, with more marks where the text itself holds such runs."""
-    longest = max((len(run) for run in re.findall(r"<{3,}|>{3,}", text)), default=2)
-    width = max(3, longest + 1)
+    width = 3
+    # Most texts hold no such run, and looking for two fixed strings is a tenth of the work.
+    if "<<<" in text or ">>>" in text:
+        width = 1 + max(len(run) for run in re.findall(r"<{3,}|>{3,}", text))
     return f"{'<' * width}\n{text}\n{'>' * width}"
 
 
@@ -141,18 +144,19 @@ def _names(names: frozenset[str] | set[str]) -> str:
 
 
 def default_templates() -> Templates:
-    """The shipped wording, written for instruction-tuned models."""
-    folder = Path(__file__).parent / "templates"
-
-    def read(name: str) -> str:
-        return (folder / f"{name}.j2").read_text(encoding="utf-8").rstrip("\n")
-
+    """The shipped wording, written for instruction-tuned models; that of `rate` stays empty, see `rate_wording`."""
     return Templates(
-        critique=read("critique"),
-        revise=read("revise"),
-        verify=(read("verify_1"), read("verify_2"), read("verify_3")),
-        compare=read("compare"),
+        critique=_shipped("critique"),
+        revise=_shipped("revise"),
+        verify=(_shipped("verify_1"), _shipped("verify_2"), _shipped("verify_3")),
+        compare=_shipped("compare"),
     )
+
+
+@lru_cache(maxsize=16)
+def _shipped(name: str) -> str:
+    path = Path(__file__).parent / "templates" / f"{name}.j2"
+    return path.read_text(encoding="utf-8").rstrip("\n")
 
 
 @lru_cache(maxsize=256)
@@ -204,3 +208,22 @@ def compare_request(
 ) -> str:
     """The user turn that asks which of two answers is better; `first` is shown as A."""
     return _compiled(constitution.templates.compare).render(prompt=prompt, first=first, second=second, request=request)
+
+
+def comparison_question(principle: Principle) -> str:
+    """What is asked about two answers on one principle."""
+    return principle.compare or f"Which is better? {principle.text}"
+
+
+def rate_wording(constitution: Constitution) -> str:
+    """The template that ratings are asked for with: the constitution's own, or the shipped one."""
+    return constitution.templates.rate or _shipped("rate")
+
+
+def rate_request(
+    constitution: Constitution, principles: Sequence[Principle], prompt: Sequence[Message], answer: str
+) -> str:
+    """The user turn that asks for one rating of one answer, on all these principles taken together."""
+    conditions = [f" (Only where: {one.applies_when})" if one.applies_when else "" for one in principles]
+    rubric = "\n".join(f"- {one.text}{condition}" for one, condition in zip(principles, conditions, strict=True))
+    return _compiled(rate_wording(constitution)).render(prompt=prompt, answer=answer, rubric=rubric)

@@ -66,6 +66,9 @@ class Principle(Strict):
     """Own critique request; derived from `text` when absent."""
     revise: str | None = None
     """Own revision request; derived from `text` when absent."""
+    # Left out of what is written where it is not given, so that constitutions older than it keep their digest.
+    compare: str | None = Field(None, exclude_if=lambda request: request is None)
+    """Own request to compare two answers; derived from `text` when absent."""
     check: Check | None = None
     examples: tuple[Example, ...] = ()
 
@@ -78,6 +81,8 @@ class Templates(Strict):
     verify: tuple[str, ...] = ()
     """One or more wordings; the n-th question about the same text uses the n-th, in a circle."""
     compare: str = ""
+    # As with a principle's `compare`: the shipped wording is no part of the constitution, and nor of its digest.
+    rate: str = Field("", exclude_if=lambda wording: not wording)
 
 
 class Constitution(Strict):

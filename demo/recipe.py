@@ -14,7 +14,14 @@ from functools import cache
 from random import Random
 
 from constitution.load import load_constitution
-from constitution.render import compare_request, critique_request, fenced, revise_request, verify_request
+from constitution.render import (
+    compare_request,
+    comparison_question,
+    critique_request,
+    fenced,
+    revise_request,
+    verify_request,
+)
 from constitution.schema import Constitution
 from constitution.verdicts import reply_json
 from demo import words
@@ -162,7 +169,7 @@ def _revise(random: Random) -> Drawn:
 
 def comparison_wording(constitution: Constitution, principle: str | None) -> str:
     """The request of a comparison, on one principle or on all of them."""
-    return f"Which is better? {constitution.principle(principle).text}" if principle else "Which is better?"
+    return comparison_question(constitution.principle(principle)) if principle else "Which is better?"
 
 
 def compare_reply(first: Answer, second: Answer, principle: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from generator.endpoint_faults import NoReply
-from generator.engine import ChatCall, Completion
+from generator.engine import ChatCall, Completion, Position
 from records.chat import encodable
 
 SchemaForm = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -32,6 +32,21 @@ class _Message(_Part):
 class _Choice(_Part):
     message: _Message
     finish_reason: str | None = None
+    logprobs: Any = None
+    """Read apart: servers differ, and a reply without them is as good."""
+
+
+class _Token(_Part):
+    token: str
+    logprob: float
+
+
+class _Place(_Token):
+    top_logprobs: tuple[_Token, ...]
+
+
+class _Logprobs(_Part):
+    content: tuple[_Place, ...]
 
 
 class _Details(_Part):
@@ -59,6 +74,8 @@ def request_body(model: str, call: ChatCall, schema: dict[str, Any] | None) -> d
     if schema is not None:
         named = {"name": "reply", "strict": True, "schema": schema}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
+    if call.alternatives:
+        body |= {"logprobs": True, "top_logprobs": call.alternatives}
     return body
 
 
@@ -92,6 +109,18 @@ def read_reply(media_type: str, content: bytes, secret: str) -> Completion:
         prompt_tokens=usage.prompt_tokens or 0,
         cached_tokens=details.cached_tokens or 0,
         counted_tokens=usage.completion_tokens or 0,
+        positions=_positions(choice.logprobs),
+    )
+
+
+def _positions(logprobs: Any) -> tuple[Position, ...]:
+    """What the server says of the tokens it chose from; nothing where that is not in the one shape that is known."""
+    try:
+        found = _Logprobs.model_validate_json(json.dumps(logprobs))
+    except (ValidationError, ValueError):
+        return ()
+    return tuple(
+        Position(place.token, tuple((one.token, one.logprob) for one in place.top_logprobs)) for place in found.content
     )
 
 

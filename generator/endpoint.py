@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from constitution.schema import Principle
@@ -59,6 +60,7 @@ class EndpointEngine:
         self._client: Any = None
         self._limit = AdaptiveLimit(config.most_in_flight)
         self._form: SchemaForm = lambda schema: schema
+        self._gives_alternatives = True
         self._away_since: float | None = None
         self._told = False
         self._answered = 0
@@ -109,12 +111,15 @@ class EndpointEngine:
             StageError: it stayed away for longer than the patience, or gives no call a usable reply any more.
             PromptTooLongError, EngineFailedError: as promised there.
         """
-        well = False
+        well, asked = False, call
         while True:
+            call = asked if self._gives_alternatives else replace(asked, alternatives=0)
             try:
                 completion = await self._ask(call)
             except CallRefused as error:
-                raise self._give_up(error) from error
+                if not call.alternatives:
+                    raise self._give_up(error) from error
+                return await self._without_alternatives(call)
             except EngineFailedError as error:
                 # Attempts that fell into an outage say nothing of the call: only those made while all was well count.
                 was_well, well = well, await self._answers()
@@ -126,6 +131,12 @@ class EndpointEngine:
             else:
                 self._given_up = 0
                 return completion
+
+    async def _without_alternatives(self, call: ChatCall) -> Completion:
+        """Some servers refuse to be asked for log-probabilities; one that then takes the call is not asked again."""
+        completion = await self.chat(replace(call, alternatives=0))
+        self._gives_alternatives = False
+        return completion
 
     async def close(self) -> None:
         """Close the connections."""

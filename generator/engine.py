@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
 from records.rows import Message
 from records.strict import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class Sampling(Settings):
@@ -40,7 +43,8 @@ class Call:
     """One request to an engine.
 
     `schema` constrains the text to a JSON schema. `stage` orders waiting calls: a higher one goes first, so chains that
-    are nearly done finish before new ones start. `logprobs` asks for the cumulative log-probability.
+    are nearly done finish before new ones start. `logprobs` asks for the cumulative log-probability, `alternatives` for
+    so many of the likeliest tokens at each position (at most 20).
     """
 
     token_ids: tuple[int, ...]
@@ -49,6 +53,7 @@ class Call:
     schema: dict[str, Any] | None = field(default=None, hash=False)
     stage: int = 0
     logprobs: bool = False
+    alternatives: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,27 @@ class ChatCall:
     sampling: Sampling
     schema: dict[str, Any] | None = field(default=None, hash=False)
     stage: int = 0
+    alternatives: int = 0
+
+
+@dataclass(frozen=True)
+class Position:
+    """One token of a completion: its text, and what else might have stood there, each with its log-probability.
+
+    `alternatives` are (text, nats), the token's own among them. Before temperature; under a schema they may be of the
+    tokens that it allows alone, or of all.
+    """
+
+    text: str
+    alternatives: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Completion:
     """What came back. `finish_reason` is "stop" or "length"; "length" means the text was cut.
 
-    A model elsewhere gives no token ids; `counted_tokens` is then what it says it wrote.
+    A model elsewhere gives no token ids; `counted_tokens` is then what it says it wrote. `positions` are there where
+    alternatives were asked for and the engine gave them.
     """
 
     text: str
@@ -75,6 +94,7 @@ class Completion:
     cached_tokens: int = 0
     logprob: float | None = None
     counted_tokens: int = 0
+    positions: tuple[Position, ...] = ()
 
     @property
     def output_tokens(self) -> int:
@@ -117,7 +137,6 @@ class Engine(Protocol):
         ...
 
 
-@runtime_checkable
 class ChatEngine(Protocol):
     """A model elsewhere that writes the next turn of a conversation; it can be critic, verifier and reviser."""
 
@@ -137,3 +156,8 @@ class ChatEngine(Protocol):
     async def close(self) -> None:
         """Close the connections; calls in flight fail."""
         ...
+
+
+def is_elsewhere(engine: Engine | ChatEngine) -> TypeIs[ChatEngine]:
+    """Whether an engine takes conversations; asking `isinstance` of a protocol takes as long as a verdict's parsing."""
+    return hasattr(engine, "chat")

@@ -18,8 +18,8 @@ from generator.engine import Completion, PromptTooLongError
 from records.errors import ConfigError
 
 _CONNECT_S = 10.0
-_BYTES_ALWAYS, _BYTES_A_TOKEN = 1 << 16, 1 << 10
-"""Bound of a reply's body: so much, and so much for each token that was asked for."""
+_BYTES_ALWAYS, _BYTES_A_TOKEN, _BYTES_AN_ALTERNATIVE = 1 << 16, 1 << 10, 1 << 9
+"""Bound of a reply's body: so much, and so much for each token that was asked for and each alternative to it."""
 _FOR_LOAD = {429, 503, 529}
 _NOT_NOW = {*_FOR_LOAD, 425, 502}
 _THIS_ATTEMPT = {408, 409, 500, 504}
@@ -84,7 +84,8 @@ async def exchange(client: Any, url: str, body: dict[str, Any], secret: str) -> 
     """
     import httpx
 
-    most = _BYTES_ALWAYS + _BYTES_A_TOKEN * int(body["max_tokens"])
+    a_token = _BYTES_A_TOKEN + _BYTES_AN_ALTERNATIVE * int(body.get("top_logprobs", 0))
+    most = _BYTES_ALWAYS + a_token * int(body["max_tokens"])
     try:
         async with client.stream("POST", url, json=body) as response:
             content = await _bounded(response, most)

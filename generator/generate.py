@@ -4,48 +4,88 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from constitution.checks import run_check
-from constitution.schema import Check, Constitution
-from generator.chain import Method, run_chain
+from generator.ai_feedback import run_ai_feedback
+from generator.best_of_n import run_best_of_n
+from generator.chain import run_chain
+from generator.config import FilterConfig
+from generator.figures import count_outcomes
+from generator.filters import FILTER_REASONS, Decisions, decide
+from generator.method import Method
+from generator.rating import run_rating
 from generator.schedule import run_bounded
 from generator.story import chain_id
-from records.compact import compact_round, forget_moves
+from records.compact import compact_round, decided_moves, forget_moves
 from records.features import write_card
+from records.pair_texts import VerifiedPairs
 from records.progress import Progress
-from records.rows import Message, Pair, Prompt, Reject
+from records.rows import Pair, Prompt, Reject
 from records.shard import DAMAGED, DamagedShardError, set_aside
-from records.store import RowStore, read_rows
-from records.worker_rows import collect
+from records.store import RowStore
+from records.worker_rows import KINDS, collect
 
-Elsewhere = Callable[[dict[str, Prompt], Counter[str]], Awaitable[None]]
+Chain = tuple[Prompt, int]
+"""A chain that is to be run: its prompt, and its number among the chains of that prompt."""
 
 
-async def generate_pairs(
+class Elsewhere(Protocol):
+    """Who runs the chains of a stage instead of its own process."""
+
+    async def collect(self) -> None:
+        """Bring the rows that were left behind by others into the round's folder.
+
+        Raises:
+            DamagedShardError: some of what was left is no row; all that is one is in the folder.
+        """
+        ...
+
+    async def run(
+        self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress
+    ) -> None:
+        """Have the chains run, and bring their rows into the round's folder.
+
+        Args:
+            chains: by their ids, one at a time.
+            total: how many there are.
+            there: `pairs` and `rejects` that the folder has already; what is shown goes on from them.
+            display: progress, counted in chains.
+
+        Raises:
+            StageError: rows cannot be written, or whoever runs them is gone for good.
+            DamagedShardError: as `collect`.
+        """
+        ...
+
+
+_FILTERS = FilterConfig()
+
+
+async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are run, and where, are two things
     prompts: Sequence[Prompt],
     method: Method,
     folder: Path,
     *,
     in_flight: int,
     display: Progress,
+    filters: FilterConfig = _FILTERS,
     elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
-    """Run the chain of every prompt that has no row yet, make Parquet of the rows, and count what the folder holds.
+    """Run the chain of every prompt that has no row yet, filter the pairs, make Parquet of the rows, and count them.
 
     A damaged shard, whenever it is met, is set aside and told, and the chains that it held are run again.
 
     Args:
         prompts: the round's prompts, each id once.
-        method: what their chains share.
+        method: what their chains share, and how many chains a prompt has.
         folder: the round's folder; rows go to `pairs/` and `rejects/` in it.
         in_flight: most chains at work at once.
         display: progress, counted in chains.
-        elsewhere: runs the chains instead of this process: it is given them by id, and how many rows of each kind are
-            there, and brings their rows here.
+        filters: which verified pairs are left out again, once all chains are done.
+        elsewhere: who runs the chains instead of this process; `in_flight` is then theirs to know.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -57,16 +97,32 @@ async def generate_pairs(
     while True:
         try:
             ran += await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
-            mended = compact_round(folder)
+            mended = compact_round(folder, _left_out(folder, filters, method.seed, display))
             figures = count_outcomes(folder, method.constitution)
             break
         except DamagedShardError as error:
-            display.note(set_aside(error))
+            # A worker's folder goes with the worker; what is damaged in it is kept with the round's own.
+            kind = error.path.parent.name
+            display.note(set_aside(error, folder / (kind if kind in KINDS else "pairs") / DAMAGED))
     if mended:
         display.note(f"{folder}: in {mended} rows a character that UTF-8 cannot hold became U+FFFD.")
     seconds = time.monotonic() - started
-    assert figures["chains"] == len(prompts), f"{figures['chains']} rows for {len(prompts)} prompts"
+    chains = len(prompts) * method.chains_per_prompt
+    assert figures["chains"] == chains, f"{figures['chains']} rows for {chains} chains"
     return figures | {"seconds": round(seconds, 2), "chains_per_second": round(ran / seconds, 2)}
+
+
+def _left_out(folder: Path, filters: FilterConfig, seed: int, display: Progress) -> Decisions:
+    """The pairs that filters leave out; none anew where a compaction that was cut short has its orders already."""
+    if decided_moves(folder) is not None:
+        return {}
+    decisions = decide(VerifiedPairs(folder, FILTER_REASONS), filters, seed)
+    counts = Counter(reason for reason, _ in decisions.values())
+    if counts:
+        display.note(
+            f"left out by filters: {', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))}"
+        )
+    return decisions
 
 
 async def _run_missing(
@@ -78,26 +134,51 @@ async def _run_missing(
     elsewhere: Elsewhere | None,
 ) -> int:
     """The chains that have no row yet; returns how many."""
-    collect(folder)  # what workers left that are there no more
+    if elsewhere is None:
+        collect(folder)  # what workers left that are there no more
+    else:
+        await elsewhere.collect()
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
-    round = method.provenance.round
-    ids = ((chain_id(prompt, round), prompt) for prompt in prompts)
-    waiting = {id: prompt for id, prompt in ids if id not in pairs.ids and id not in rejects.ids}
-    display.advance(len(prompts) - len(waiting) - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
+
+    def missing() -> Iterator[tuple[str, Chain]]:
+        # One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt
+        # follow each other, so the engine finds their shared prefix in its cache.
+        for prompt in prompts:
+            for index in range(method.chains_per_prompt):
+                id = chain_id(prompt, method.provenance.round, index)
+                if id not in pairs.ids and id not in rejects.ids:
+                    yield id, (prompt, index)
+
+    waiting = sum(1 for _ in missing())
+    there = Counter(pairs=len(pairs.ids), rejects=len(rejects.ids))
+    display.advance(len(prompts) * method.chains_per_prompt - waiting - display.done, **there)
     if waiting:
         forget_moves(folder)
     try:
-        if elsewhere is not None:
-            await elsewhere(waiting, Counter(pairs=len(pairs.ids), rejects=len(rejects.ids)))
+        if elsewhere is None:
+            outcomes = run_bounded(missing(), lambda chain: run_one(*chain[1], method), in_flight=in_flight)
+            await _store(outcomes, pairs, rejects, display)
         else:
-            chains = run_bounded(waiting.values(), lambda prompt: run_chain(prompt, method), in_flight=in_flight)
-            await _store(chains, pairs, rejects, display)
+            await elsewhere.run(missing(), waiting, there, display)
     finally:
         pairs.close()
         rejects.close()
-    return len(waiting)
+    return waiting
+
+
+async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
+    """One chain of a prompt, by the strategy of the stage."""
+    match method.strategy:
+        case "revision":
+            return await run_chain(prompt, method, index)
+        case "best_of_n":
+            return await run_best_of_n(prompt, method)
+        case "ai_feedback":
+            return await run_ai_feedback(prompt, method)
+        case "rating":
+            return await run_rating(prompt, method)
 
 
 async def _store(
@@ -111,83 +192,3 @@ async def _store(
             tokens += sum(entry.output_tokens for entry in outcome.trail)
             rate = tokens / (time.monotonic() - started)
             display.advance(1, pairs=len(pairs.ids), rejects=len(rejects.ids), tokens_per_second=round(rate))
-
-
-def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
-    """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
-
-    Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
-    every check and whose rejected text fails all the named ones are `checked_pairs_right`.
-
-    `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
-    those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
-    None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
-    """
-    counts, rejects = Counter[str](), Counter[str]()
-    for name in ("pairs", "rejects"):
-        for row in read_rows(folder / name):
-            counts["chains"] += 1
-            counts[name] += 1
-            counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
-            rejects.update([row["reason"]] if name == "rejects" else [])
-            if name == "pairs":
-                _count_checked(Pair.model_validate(row), constitution, counts)
-            _count_calls(row, counts)
-            _count_undrawn(row, constitution, counts)
-    return {
-        "chains": counts["chains"],
-        "pairs": counts["pairs"],
-        "validation_pairs": counts["validation_pairs"],
-        "checked_pairs": counts["checked"],
-        "checked_pairs_right": counts["checked_right"],
-        "rejects": dict(sorted(rejects.items())),
-        "calls": counts["calls"],
-        "output_tokens": counts["output"],
-        "prompt_tokens": counts["prompt"],
-        "cached_token_share": _share(counts["cached"], counts["prompt"]),
-        "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
-        "uncanonical_drafts": counts["uncanonical"],
-        "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
-        "damaged_shards": sum(1 for _ in folder.glob(f"*/{DAMAGED}/part-*")),
-    }
-
-
-def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str]) -> None:
-    """What exact patterns say of a pair that the critic has labelled."""
-    checks = {principle.id: principle.check for principle in constitution.principles if principle.check}
-    named = [checks[id] for id in pair.violated if id in checks]
-    if named:
-        chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
-        counts["checked"] += 1
-        counts["checked_right"] += all(
-            run_check(check, pair.prompt, chosen) != "violates" for check in checks.values()
-        ) and all(run_check(check, pair.prompt, rejected) == "violates" for check in named)
-
-
-def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
-    counts["uncanonical"] += bool(row["draft"]) and not row["draft"]["canonical"]
-    for entry in row["trail"]:
-        counts["calls"] += 1
-        counts["output"] += entry["output_tokens"]
-        counts["prompt"] += entry["prompt_tokens"]
-        counts["cached"] += entry["cached_tokens"]
-        counts["verdicts"] += entry["verdict"] is not None
-        counts["unparsed"] += entry["verdict"] == "unparsed"
-
-
-def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:
-    undrawn = [verdict for verdict in row["final_verdicts"] if verdict["principle"] not in row["principles"]]
-    if undrawn and all(verdict["verdict"] != "unparsed" for verdict in undrawn):
-        broken = {verdict["principle"] for verdict in undrawn if verdict["verdict"] == "violates"}
-        counts["judged_beyond"] += 1
-        counts["new_violations"] += any(not _in_draft(constitution.principle(id).check, row) for id in broken)
-
-
-def _in_draft(check: Check | None, row: dict[str, Any]) -> bool:
-    """Whether an exact check finds the fault in the draft already."""
-    turns = [Message.model_validate(turn) for turn in row["prompt"]]
-    return check is not None and run_check(check, turns, row["draft"]["text"]) == "violates"
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

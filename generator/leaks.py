@@ -21,6 +21,11 @@ _ABOUT_REWRITING = re.compile(
       | \bto\ (?:comply|align)\ with\ the\ (?:principle|constitution|rule)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Every match of the above holds one of these; a text without any, which is quickly seen, needs no closer look.
+_STEMS = re.compile(
+    "revis|rewrit|rewrote|reword|rephras|improved|corrected|updated|edited|removed|critique|previous|original|comply|align",
+    re.IGNORECASE,
+)
 # "Improve my sleep" and "the correct dose" ask for no rewriting: a broad verb counts only with a text to work on.
 _ASKS_FOR_REWRITING = re.compile(
     r"""\b(?:rewrit\w*|rewrote|reword\w*|rephras\w*|redraft\w*|reformulat\w*|paraphras\w*|proofread\w*)\b
@@ -57,18 +62,23 @@ def find_leak(
         rechecks: those about a rewrite, each with the rewrite it was about, whose words it may quote.
     """
     asked = " ".join(message.content for message in prompt)
-    drafted = normalise(draft)
-    talk = [words for match in _ABOUT_REWRITING.finditer(final) if (words := normalise(match[0])) not in drafted]
+    talk = _talk(final, draft) if _STEMS.search(final) else []
     if talk and not _ASKS_FOR_REWRITING.search(asked):
         return f"talks about the rewriting: {talk[0][:80]!r}"
-    final_words, known = _words(final), (_words(asked), _words(draft))
+    final_words = _words(final)
     for critique, judged in (*((text, "") for text in critiques), *rechecks):
         quoted = [run for run in _runs(critique) if run in final_words]
-        seen = (*known, _words(judged)) if quoted else ()
+        seen = [_words(text) for text in (asked, draft, judged)] if quoted else []
         told = [run for run in quoted if not any(run in words for words in seen)]
         if told:
             return f"quotes the critique: {min(told).strip()!r}"
     return None
+
+
+def _talk(final: str, draft: str) -> list[str]:
+    """The words about rewriting that the draft does not have."""
+    drafted = normalise(draft)
+    return [words for match in _ABOUT_REWRITING.finditer(final) if (words := normalise(match[0])) not in drafted]
 
 
 def _words(text: str) -> str:

@@ -1,14 +1,16 @@
 """Who holds which chains: the book of one stage whose chains are run by several workers.
 
-A chain waits, is held by exactly one worker under a lease, or is done. What a dead worker held goes back to the front
-of the queue. A worker that was thought dead may still report; a chain it finished counts if nobody else has finished
-it, and is a duplicate where somebody has.
+A chain waits, is held by exactly one worker under a lease, or is done. What a dead worker held goes before all others.
+A worker that was thought dead may still report; a chain it finished counts if nobody else has finished it, and is a
+duplicate where somebody has.
+
+The book holds what is out, and what came back: chains that nobody has had are read one at a time, and of those that are
+done only the number stays. So it is as large as what the workers hold, however many chains a stage has.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 Unit = TypeVar("Unit")
@@ -17,30 +19,28 @@ Unit = TypeVar("Unit")
 class LeaseBook(Generic[Unit]):
     """What each chain's state is, by id; nothing here knows how work is done or sent."""
 
-    def __init__(self, units: Mapping[str, Unit]) -> None:
+    def __init__(self, units: Iterable[tuple[str, Unit]], total: int) -> None:
         """Begin with all chains waiting.
 
         Args:
-            units: what is handed out, by the id of its chain; in the order in which it is.
+            units: what is handed out, each with the id of its chain, no id twice; in the order in which it is.
+            total: how many there are.
         """
-        self._units = units
-        self._waiting = deque(units)
+        self._unseen = iter(units)
+        self._back: dict[str, Unit] = {}
+        self._out: dict[str, Unit] = {}
         self._held: dict[str, set[str]] = {}
-        self._done: set[str] = set()
+        self.left = total
+        """Chains that are not done, held ones with them."""
         self.duplicates = 0
-        """Chains that were reported done when they were done already."""
+        """Reports of chains that were done already, or that nobody was ever handed."""
         self.given_back = 0
         """Chains that were handed out and came back unfinished."""
 
     @property
-    def left(self) -> int:
-        """Chains that are not done, held ones with them."""
-        return len(self._units) - len(self._done)
-
-    @property
     def waiting(self) -> int:
-        """Chains that can be handed out now; some may be done meanwhile, and are then passed over."""
-        return len(self._waiting)
+        """Chains that can be handed out now."""
+        return self.left - len(self._out)
 
     def held(self, worker: str) -> frozenset[str]:
         """Chains that a worker has and has not reported."""
@@ -50,32 +50,37 @@ class LeaseBook(Generic[Unit]):
         """The next chains for a worker, at most so many; they are its own until it finishes them or is given up."""
         held = self._held.setdefault(worker, set())
         lease: list[Unit] = []
-        while self._waiting and len(lease) < most:
-            id = self._waiting.popleft()
-            if id not in self._done:
-                held.add(id)
-                lease.append(self._units[id])
+        while len(lease) < most and (found := self._next()):
+            id, unit = found
+            self._out[id] = unit
+            held.add(id)
+            lease.append(unit)
         return lease
 
-    def finish(self, worker: str, ids: Iterable[str]) -> int:
-        """A worker says that rows of these chains are on disk; returns how many of them were not done yet.
+    def _next(self) -> tuple[str, Unit] | None:
+        if self._back:
+            id = next(iter(self._back))
+            return id, self._back.pop(id)
+        return next(self._unseen, None)
 
-        Ids that were never asked for (rows of prompts that the run does not have) count as nothing.
-        """
+    def finish(self, worker: str, ids: Iterable[str]) -> int:
+        """A worker says that rows of these chains are on disk; returns how many of them were not done yet."""
         new = 0
         held = self._held.get(worker, set())
         for id in ids:
             held.discard(id)
-            if id in self._done:
-                self.duplicates += 1
-            elif id in self._units:
-                self._done.add(id)
+            known = self._out if id in self._out else self._back
+            if id in known:
+                del known[id]
                 new += 1
+            else:
+                self.duplicates += 1
+        self.left -= new
         return new
 
     def give_back(self, worker: str) -> int:
         """Take from a worker all that it holds; others get it before anything else. Returns how much came back."""
-        back = [id for id in self._held.pop(worker, ()) if id not in self._done]
-        self._waiting.extendleft(back)
+        back = [id for id in self._held.pop(worker, ()) if id in self._out]
+        self._back |= {id: self._out.pop(id) for id in back}
         self.given_back += len(back)
         return len(back)

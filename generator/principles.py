@@ -1,4 +1,4 @@
-"""Which principles a prompt is asked about, and the worked examples its critic sees first."""
+"""Which principles a chain asks about, and the worked examples its critic sees first."""
 
 from __future__ import annotations
 
@@ -9,34 +9,39 @@ from collections.abc import Sequence
 from constitution.render import critique_request, revise_request
 from constitution.schema import Constitution, Example, Principle
 from constitution.verdicts import reply_json
+from generator.method import Method
 from records.digest import digest_json
-from records.rows import Message
+from records.rows import Message, Prompt
 
 
-def draw_principles(
-    constitution: Constitution, draw: int | None, *, seed: int, round: int, prompt_id: str
-) -> tuple[Principle, ...]:
-    """The principles of one prompt, in the constitution's order.
+def draw_passes(
+    constitution: Constitution, draw: int | None, seeds: Sequence[int | str], passes: int = 1
+) -> tuple[tuple[Principle, ...], ...]:
+    """The principles of each pass over a chain's text, in the constitution's order.
 
-    Drawn without replacement with chances proportional to weight, seeded by (seed, round, prompt id), so the same
-    prompt gets the same draw whenever the run is repeated or resumed.
+    Drawn without replacement with chances proportional to weight: within a pass, and from pass to pass until all have
+    had their turn; then all are drawn from again. The same seeds give the same draw, and fewer passes its beginning.
 
     Args:
         constitution: whose principles.
-        draw: how many; None asks all.
-        seed: the run's seed.
-        round: the round's index.
-        prompt_id: the prompt's id.
+        draw: how many in a pass; None asks all in every pass.
+        seeds: what tells the chain apart from others.
+        passes: how many.
 
     Source: Efraimidis and Spirakis 2006, weighted sampling without replacement by keys u ** (1 / weight).
     """
     principles = constitution.principles
     if draw is None or draw >= len(principles):
-        return principles
-    source = random.Random(digest_json([seed, round, prompt_id]))
-    keys = {principle.id: math.log(source.random() or 1e-300) / principle.weight for principle in principles}
-    drawn = {principle.id for principle in sorted(principles, key=lambda one: keys[one.id], reverse=True)[:draw]}
-    return tuple(principle for principle in principles if principle.id in drawn)
+        return (principles,) * passes
+    found: list[tuple[Principle, ...]] = []
+    while len(found) < passes:
+        source = random.Random(digest_json([*seeds, *(["again", len(found)] if found else [])]))
+        keys = {principle.id: math.log(source.random() or 1e-300) / principle.weight for principle in principles}
+        order = sorted(keys, key=keys.__getitem__, reverse=True)
+        for start in range(0, len(order), draw):
+            drawn = order[start : start + draw]
+            found.append(tuple(principle for principle in principles if principle.id in drawn))
+    return tuple(found[:passes])
 
 
 def few_shot_turns(constitution: Constitution, count: int) -> tuple[Message, ...]:
@@ -78,3 +83,15 @@ def _balanced_examples(constitution: Constitution) -> list[tuple[Principle, Exam
 
 def _at(told: Sequence[Sequence[tuple[Principle, Example]]], turn: int) -> list[tuple[Principle, Example]]:
     return [column[turn] for column in told if turn < len(column)]
+
+
+def passes_of(prompt: Prompt, method: Method, index: int = 0) -> tuple[tuple[Principle, ...], ...]:
+    """The principles of each pass of one of a prompt's chains; every chain has a draw of its own."""
+    seeds: list[int | str] = [method.seed, method.provenance.round, prompt.id, *([index] if index else [])]
+    return draw_passes(method.constitution, method.draw, seeds, method.passes)
+
+
+def principles_of(prompt: Prompt, method: Method) -> tuple[Principle, ...]:
+    """The principles that the drafts of a group are judged by."""
+    (principles,) = passes_of(prompt, method)
+    return principles

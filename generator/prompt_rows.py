@@ -10,7 +10,7 @@ text does what the prompt wants).
 from __future__ import annotations
 
 import itertools
-import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +22,9 @@ from constitution.schema import Check
 from generator.source_config import PromptSource
 from records.digest import digest_text
 from records.errors import Problem
+from records.markdown import one_line
 from records.rows import Message
+from records.sources.cells import json_text
 from records.sources.comparisons import column, prompt_turns
 from records.sources.layouts import group_of, prompt_fields
 from records.sources.readers import Found, Unreadable, read_origin
@@ -84,7 +86,7 @@ def prompt_rows(source: PromptSource, problems: list[Problem]) -> Iterator[tuple
                 yield read
                 continue
             where = found.where if len(fields) == 1 else f"{found.where}, prompt {index}"
-            problems += [Problem(where, fault) for fault in faults]
+            problems += [Problem(where, one_line(fault)) for fault in faults]
 
 
 def _fields(found: Found, source: PromptSource) -> list[Row]:
@@ -111,17 +113,38 @@ def _filled_in(row: Row, source: PromptSource) -> list[Row]:
         own["group"] = group_of(row, source)
     elif row and source.variables:
         # Prompts on one document stay on one side of the split, however often the template asks about it.
-        own["group"] = digest_text(json.dumps(row, sort_keys=True, default=str))[:16]
+        own["group"] = digest_text(json_text(row, sort_keys=True))[:16]
     filled = []
     for combination in itertools.product(*source.variables.values()):
         shown = values | dict(zip(source.variables, combination, strict=True))
         try:
-            messages = (Message(role="user", content=render_prompt(source.template or "", shown)),)
+            text = render_prompt(source.template or "", {name: _printable(name, shown[name]) for name in shown})
+            messages = (Message(role="user", content=text),)
         except (TypeError, TemplateError) as error:
             raise RowProblem("no_column", f"the template cannot be filled in: {error}") from None
         grouped = {"group": str(shown["group"])} if "group" in source.variables else {}
         filled.append({"messages": messages, **own, **grouped})
     return filled
+
+
+def _printable(name: str, value: Any) -> Any:
+    """A value that a template may show; one that would show as `None`, `nan` or a list's notation fails when shown."""
+    is_text = isinstance(value, str | int | float) and not (isinstance(value, float) and not math.isfinite(value))
+    is_date = hasattr(value, "isoformat")
+    return value if is_text or is_date else _NoText(name, value)
+
+
+class _NoText:
+    """Stands for a value in a template: it can be tested there (`if`), and not shown."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self._name, self._value = name, value
+
+    def __bool__(self) -> bool:
+        return bool(self._value) and self._value == self._value
+
+    def __str__(self) -> str:
+        raise TypeError(f"{self._name} is {_short(self._value)}; expected text or a number")
 
 
 def _read(fields: Row, faults: list[str]) -> tuple[PromptRow, Turns] | None:
@@ -160,5 +183,5 @@ def _fault_text(fault: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = json_text(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ async def run_bounded(
             running.add(task)
             task.add_done_callback(finished.put_nowait)
 
+    # What is there by now stays: walking through all of torch and vLLM for garbage is a tenth of a chain's own work.
+    gc.freeze()
     try:
         fill()
         while running:
@@ -41,6 +44,7 @@ async def run_bounded(
             fill()
             yield task.result()
     finally:
+        gc.unfreeze()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

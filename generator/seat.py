@@ -7,21 +7,31 @@ has an encoding of its own and is sent the messages. A critic's reply becomes a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from constitution.schema import Principle
 from constitution.verdicts import parse_verdict, reply_schema
-from generator.engine import Adapter, Call, ChatCall, ChatEngine, Completion, Engine, PromptTooLongError, Sampling
+from generator.engine import (
+    Adapter,
+    Call,
+    ChatCall,
+    ChatEngine,
+    Completion,
+    Engine,
+    PromptTooLongError,
+    Sampling,
+    is_elsewhere,
+)
 from records.chat import encode_chat
 from records.rows import Author, Message, Verdict
 
 
 @dataclass(frozen=True)
 class Seat:
-    """Who fills a role (policy, critic, reviser, verifier): an engine, an adapter or none, and a way of drawing."""
+    """Who fills a role (policy, critic, reviser, verifier, judge): an engine, an adapter or none, a way of drawing."""
 
     engine: Engine | ChatEngine
     sampling: Sampling
@@ -32,7 +42,7 @@ class Seat:
         """What rows carry for this seat."""
         return Author(
             model=self.engine.model,
-            endpoint=self.engine.endpoint if isinstance(self.engine, ChatEngine) else "",
+            endpoint=self.engine.endpoint if is_elsewhere(self.engine) else "",
             adapter_digest=self.adapter.digest if self.adapter else "",
             **self.sampling.model_dump(),
         )
@@ -40,7 +50,7 @@ class Seat:
     @property
     def tokenizer(self) -> Any:
         """The tokeniser of the seat's model; a policy has one, since the model that is trained runs on this machine."""
-        assert not isinstance(self.engine, ChatEngine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
+        assert not is_elsewhere(self.engine), f"{self.engine.model} is elsewhere, and so is its tokeniser"
         return self.engine.tokenizer
 
 
@@ -51,6 +61,7 @@ async def reply(
     stage: int,
     schema: dict[str, Any] | None = None,
     logprobs: bool = False,
+    alternatives: int = 0,
 ) -> Completion:
     """The assistant turn that a seat's model writes after these messages.
 
@@ -60,18 +71,28 @@ async def reply(
         stage: place in the chain; calls of a higher stage are served first.
         schema: JSON schema the reply is held to, where given.
         logprobs: also return the cumulative log-probability; a model elsewhere gives none.
+        alternatives: also return so many of the likeliest tokens at each position, where the engine gives them.
 
     Raises:
         PromptTooLongError: the conversation and the longest reply do not fit the context; nothing is cut to fit.
         EngineFailedError: the engine could not be kept alive, or gave no usable reply.
     """
-    if isinstance(seat.engine, ChatEngine):
-        return await seat.engine.chat(ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage))
+    if is_elsewhere(seat.engine):
+        asked = ChatCall(tuple(messages), seat.sampling, schema=schema, stage=stage, alternatives=alternatives)
+        return await seat.engine.chat(asked)
     if sum(len(message.content) for message in messages) > _LONG:
         _refuse_too_long(_count_tokens(seat.engine.tokenizer, tuple(messages)), seat)
     token_ids = tuple(encode_chat(seat.engine.tokenizer, messages, add_generation_prompt=True))
     _refuse_too_long(len(token_ids), seat)
-    call = Call(token_ids, seat.sampling, adapter=seat.adapter, schema=schema, stage=stage, logprobs=logprobs)
+    call = Call(
+        token_ids,
+        seat.sampling,
+        adapter=seat.adapter,
+        schema=schema,
+        stage=stage,
+        logprobs=logprobs,
+        alternatives=alternatives,
+    )
     return await seat.engine.complete(call)
 
 
@@ -85,7 +106,7 @@ def _count_tokens(tokenizer: Any, messages: tuple[Message, ...]) -> int:
 
 
 def _refuse_too_long(count: int, seat: Seat) -> None:
-    assert not isinstance(seat.engine, ChatEngine)
+    assert not is_elsewhere(seat.engine)
     if count + seat.sampling.max_tokens > seat.engine.context:
         raise PromptTooLongError(
             f"{count} prompt tokens + max_tokens {seat.sampling.max_tokens} > context {seat.engine.context}"
@@ -96,12 +117,33 @@ def _refuse_too_long(count: int, seat: Seat) -> None:
 RETRY_TEMPERATURE = 0.7
 
 
+async def ask_twice(
+    seat: Seat,
+    messages: Sequence[Message],
+    is_read: Callable[[Completion], bool],
+    *,
+    stage: int,
+    schema: dict[str, Any],
+    alternatives: int = 0,
+) -> tuple[Completion, ...]:
+    """A reply in JSON; one that cannot be read is drawn once more, at `RETRY_TEMPERATURE` at least.
+
+    Returns:
+        Every completion: the last is the one to read, which may be unreadable too; one before it was.
+    """
+    completions: list[Completion] = []
+    warmer = max(seat.sampling.temperature, RETRY_TEMPERATURE)
+    for asked in (seat, replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))):
+        completions.append(await reply(asked, messages, stage=stage, schema=schema, alternatives=alternatives))
+        if is_read(completions[-1]):
+            break
+    return tuple(completions)
+
+
 async def ask_verdict(
     seat: Seat, principle: Principle, messages: Sequence[Message], *, stage: int
 ) -> tuple[Verdict, tuple[Completion, ...]]:
-    """A critic's verdict on one principle; an unreadable reply is drawn once more, then stays `unparsed`.
-
-    The second draw is at `RETRY_TEMPERATURE` at least, whatever the seat's own temperature.
+    """A critic's verdict on one principle; a reply that is unreadable twice is `unparsed`, see `ask_twice`.
 
     Args:
         seat: the critic or verifier.
@@ -112,12 +154,11 @@ async def ask_verdict(
     Returns:
         The verdict, and every completion: the last is the one it was read from, one before it could not be read.
     """
-    schema = reply_schema(principle)
-    completions: list[Completion] = []
-    warmer = max(seat.sampling.temperature, RETRY_TEMPERATURE)
-    for asked in (seat, replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))):
-        completions.append(await reply(asked, messages, stage=stage, schema=schema))
-        verdict = parse_verdict(principle, completions[-1].text, finish_reason=completions[-1].finish_reason)
-        if verdict.verdict != "unparsed":
-            break
-    return verdict, tuple(completions)
+
+    def read(completion: Completion) -> Verdict:
+        return parse_verdict(principle, completion.text, finish_reason=completion.finish_reason)
+
+    completions = await ask_twice(
+        seat, messages, lambda one: read(one).verdict != "unparsed", stage=stage, schema=reply_schema(principle)
+    )
+    return read(completions[-1]), completions

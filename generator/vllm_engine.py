@@ -7,17 +7,17 @@ used again. An engine that dies is started anew and the calls that were in fligh
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 from generator.config import EngineConfig
-from generator.engine import Adapter, Call, Completion, EngineFailedError, PromptTooLongError
+from generator.engine import Adapter, Call, Completion, EngineFailedError, Position, PromptTooLongError
+from generator.engine_settings import engine_settings
 from records.digest import adapter_digest
 from records.errors import ConfigError, StageError
-
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class VllmEngine:
@@ -71,7 +71,8 @@ class VllmEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         self._llm = _launch_llm(_engine_arguments(self))
         self.context = self._llm.model_config.max_model_len
-        self.sequences = self._llm.vllm_config.scheduler_config.max_num_seqs
+        # Each copy of the model decodes so many at once.
+        self.sequences = self._llm.vllm_config.scheduler_config.max_num_seqs * self.config.data_parallel
 
     async def complete(self, call: Call) -> Completion:
         """See `Engine.complete`."""
@@ -83,7 +84,7 @@ class VllmEngine:
             temperature=call.sampling.temperature,
             top_p=call.sampling.top_p,
             max_tokens=call.sampling.max_tokens,
-            logprobs=0 if call.logprobs else None,
+            logprobs=call.alternatives or (0 if call.logprobs else None),
             structured_outputs=StructuredOutputsParams(json=call.schema) if call.schema else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -96,6 +97,7 @@ class VllmEngine:
             prompt_tokens=len(call.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             logprob=completion.cumulative_logprob,
+            positions=_positions(completion) if call.alternatives else (),
         )
 
     async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
@@ -184,6 +186,14 @@ class VllmEngine:
             self._llm = None
 
 
+def _positions(completion: Any) -> tuple[Position, ...]:
+    found = []
+    for token, entry in zip(completion.token_ids, completion.logprobs or (), strict=False):
+        alternatives = tuple((one.decoded_token or "", one.logprob) for one in entry.values())
+        found.append(Position(entry[token].decoded_token or "", alternatives))
+    return tuple(found)
+
+
 def _refuse_changed(adapter: Adapter) -> None:
     try:
         found = adapter_digest(adapter.path)
@@ -200,8 +210,6 @@ def _refuse_changed(adapter: Adapter) -> None:
 
 
 def _adapter_rank(adapter: Adapter) -> int:
-    import json
-
     config = json.loads((adapter.path / "adapter_config.json").read_text(encoding="utf-8"))
     return int(config["r"])
 
@@ -210,48 +218,15 @@ def _engine_arguments(engine: VllmEngine) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
 
-    config = engine.config
-    on_cpu = current_platform.is_cpu()
-    cache_gib = config.cache_gib or (1.0 if on_cpu else None)
-    settings: dict[str, Any] = {
-        "model": engine.model,
-        "dtype": "float32" if config.dtype == "auto" and on_cpu and not _computes_in_bfloat16() else config.dtype,
-        "seed": engine.seed,
-        "max_model_len": config.context,
-        "max_num_seqs": config.sequences or (256 if on_cpu else None),
-        "max_num_batched_tokens": config.batched_tokens or (8192 if on_cpu else None),
-        "block_size": config.block_size or (32 if on_cpu else None),
-        "enforce_eager": config.eager,
-        "gpu_memory_utilization": config.memory_share,
-        "kv_cache_memory_bytes": int(cache_gib * 2**30) if cache_gib else None,
-        "tensor_parallel_size": config.tensor_parallel,
-        "quantization": config.quantization,
-        "trust_remote_code": config.trust_remote_code,
-        "enable_prefix_caching": True,
-        # Later steps of a chain carry a smaller number and go first.
-        "scheduling_policy": "priority",
-        # A weak model fills its budget with white space where the grammar lets it.
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-        "disable_log_stats": True,
-        "load_format": "safetensors",
-    }
-    if on_cpu and config.tensor_parallel == 1:
-        # vLLM would start a worker process beside the core's, since it cannot bind the core's threads; `_launch_llm`
-        # does. One process less takes a third off the start and a hop off every engine step.
-        settings["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-    elif config.tensor_parallel > 1:
-        # Processes of this machine, also where vLLM finds itself in an actor and would ask Ray for more of them.
-        settings["distributed_executor_backend"] = "mp"
-    if engine.adapters:
-        rank = max(_adapter_rank(adapter) for _, adapter in engine.adapters.values())
-        settings |= {
-            "enable_lora": True,
-            # One slot more than adapters: on a CPU, base requests in a batch with adapter requests otherwise get the
-            # adapter applied.
-            "max_loras": len(engine.adapters) + 1,
-            "max_lora_rank": next(allowed for allowed in _RANKS if allowed >= rank),
-        }
-    return AsyncEngineArgs(**{name: value for name, value in settings.items() if value is not None})
+    rank = max((_adapter_rank(adapter) for _, adapter in engine.adapters.values()), default=0)
+    settings = engine_settings(
+        engine.config,
+        on_cpu=current_platform.is_cpu(),
+        quick_bfloat16=_computes_in_bfloat16(),
+        adapters=len(engine.adapters),
+        rank=rank,
+    )
+    return AsyncEngineArgs(model=engine.model, seed=engine.seed, **settings)
 
 
 def _launch_llm(arguments: Any) -> Any:
@@ -266,7 +241,8 @@ def _launch_llm(arguments: Any) -> Any:
     config = arguments.create_engine_config(usage)
     # On a CPU the threads of the process that computes are counted and bound by what it finds in its environment.
     with OMPProcessManager(config).configure_omp_envs(rank=0, local_rank=0):
-        return AsyncLLM(config, Executor.get_class(config), log_stats=False, usage_context=usage, log_requests=False)
+        # By default it would write a line to the log for every call.
+        return AsyncLLM(config, Executor.get_class(config), log_stats=False, log_requests=False, usage_context=usage)
 
 
 def _computes_in_bfloat16() -> bool:

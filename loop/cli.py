@@ -14,6 +14,7 @@ import typer
 
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
+from loop.estimate_verb import estimate
 from loop.import_verb import import_pairs
 from loop.stopping import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
 from loop.streams import take_any_text
@@ -163,6 +164,7 @@ def config(
 
 
 app.command()(data_verbs.export)
+app.command()(estimate)
 
 
 def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:
@@ -207,7 +209,8 @@ def _run_summary(settings: RunConfig) -> str:
             *_workers(settings),
             f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
             *(f"source {source.line()}" for source in run.prompts.sources),
-            f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of held-out",
+            f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of "
+            f"held-out, {run.prompts.alike} other near-duplicates",
             f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
             f"training: {settings.train.method}, start_from {settings.train.start_from}, "
             f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",

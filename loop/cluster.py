@@ -20,11 +20,11 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from generator.generate import Chain
 from loop.scale_config import ScaleConfig
 from loop.spread import WorkerDiedError
 from loop.worker import Job, Report, Worker
 from records.errors import ConfigError, ConstituteError, StageError
-from records.rows import Prompt
 
 OBJECT_STORE_BYTES = 100 << 20  # leases and reports are small; Ray would take a third of the memory
 Answer = TypeVar("Answer")
@@ -146,7 +146,7 @@ class RayHand:
         """See `Hand.start`."""
         return await _answer(self._actor.start.remote())
 
-    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+    async def exchange(self, lease: Sequence[Chain]) -> Report:
         """See `Hand.exchange`."""
         return await _answer(self._actor.exchange.remote(lease))
 
@@ -199,7 +199,7 @@ class _Actor:
         proof = await self._worker.start(stream)
         return proof, self._worker.wants
 
-    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+    async def exchange(self, lease: Sequence[Chain]) -> Report:
         assert self._worker is not None
         return await self._worker.exchange(lease)
 

@@ -44,6 +44,8 @@ class RunConfig(Settings):
     """Train prompts a round; empty takes all of them every round."""
     prompts: Literal["fresh", "repeat"] | None = None
     """`fresh`: every round its own slice; `repeat`: the same prompts. Empty: fresh where there are enough."""
+    near_duplicate_prompts: Literal["drop", "keep"] = "drop"
+    """Of prompts as alike as `generate.filters.similarity`, `drop` keeps one: a held-out one, else the smallest id."""
     validation_prompts: int | None = Field(None, ge=0)
     """Most validation prompts that pairs are made on each round, for eval loss and eval rewards; empty takes all."""
     min_pairs: int = Field(16, ge=1)
@@ -57,6 +59,11 @@ class RunConfig(Settings):
     warm_up: SftSettings = SftSettings()
     """Settings of the supervised warm-up, where `train.warm_up` asks for one; its adapter is as `train.lora` says."""
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def prompt_similarity(self) -> float | None:
+        """From where on prompts are so alike that one of them stays; None keeps all but exact duplicates."""
+        return self.generate.filters.similarity if self.near_duplicate_prompts == "drop" else None
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

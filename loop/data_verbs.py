@@ -64,6 +64,8 @@ def _show(tally: Tally, to: str, output: str) -> None:
     print(f"{tally.pairs.total()} pairs as {to}: {output}")
     for (_, _, reason), count in sorted(tally.left_out.items()):
         print(f"left out, {reason}: {count}")
+    if tally.other_rounds:
+        print(f"left out, of another round: {tally.other_rounds}")
 
 
 def _export_elsewhere(wanted: Wanted, address: str, push: str | None) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from evaluation.measure import choose_prompts, evaluate_policy
 from evaluation.rows import DraftRow, read_drafts
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
-from generator.chain import Method
 from generator.engine import Sampling
-from generator.generate import generate_pairs
+from generator.generate import Elsewhere, generate_pairs
+from generator.method import Method
 from generator.principles import few_shot_turns
 from generator.seat import Seat
 from loop.engines import Engines, open_engines
@@ -30,10 +30,6 @@ from records.publish import publish_round, try_place
 from records.rows import Author, Message, Prompt, Provenance
 from records.shard import DamagedShardError, set_aside
 from records.store import RowStore
-from records.worker_rows import collect
-
-if TYPE_CHECKING:
-    from loop.spread import Spread
 
 
 async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:
@@ -56,16 +52,17 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
         return
     if "generate" in todo and (address := _published_at(run, index)):
         try_place(address)
-    if run.config.scale.spread:
+    spread = run.config.scale.spread
+    if spread:
         from loop.cluster import set_environment
 
         set_environment(run.config.scale)
-    engines = open_engines(run, index, stream)
+    engines = open_engines(run, index, [stage for stage in todo if not (spread and stage == "generate")], stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
     hand_off: dict[str, Any] | None = None
     try:
         for stage in todo:
-            if stage == "generate" and run.config.scale.spread:
+            if stage == "generate" and spread:
                 await engines.close()  # the workers' engines get this machine's GPUs
                 outputs = await _generate_on_workers(run, index, engines, stream)
             else:
@@ -92,6 +89,20 @@ async def prove_policy(run: Run, index: int, engines: Engines) -> dict[str, Any]
     if policy is None:
         return {}
     return {"hand_off": await prove_hand_off(engines.policy, policy, run.folder.round(index - 1) / "probe.json")}
+
+
+async def prove_drafters(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+    """The same for all that draft on this engine."""
+    return await prove_policy(run, index, engines) | await _hand_off_of_round_0(run, index, engines)
+
+
+async def _hand_off_of_round_0(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+    """The same proof for the policy of round 0, where it drafts in a later round."""
+    _, initial = run.drafters(index).get("round_0", (0.0, None))
+    if initial is None or index <= 0:
+        return {}
+    proof = await prove_hand_off(engines.policy, initial, run.folder.round(WARM_UP) / "probe.json")
+    return {"hand_off_round_0": proof}
 
 
 async def _evaluate(
@@ -136,64 +147,84 @@ async def _draft(
         store.close()
 
 
-def method_of(run: Run, index: int, engines: Engines) -> Method:
-    """What the chains of a round share."""
+async def _generate(
+    run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
+) -> dict[str, Any]:
+    hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
+    return await _generate_rows(run, index, engines, stream, None) | hand_off
+
+
+async def _generate_rows(
+    run: Run, index: int, engines: Engines, stream: IO[str], elsewhere: Elsewhere | None
+) -> dict[str, Any]:
+    method, in_flight = generation(run, index, engines)
+    prompts = run.prompts_of(index)
+    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
+    with progress(title, len(prompts) * method.chains_per_prompt, stream) as display:
+        figures = await generate_pairs(
+            prompts,
+            method,
+            run.folder.round(index),
+            in_flight=in_flight,
+            display=display,
+            filters=run.config.generate.filters,
+            elsewhere=elsewhere,
+        )
+        if address := _published_at(run, index):
+            copied = publish_round(run.folder.round(index), address)
+            display.note(f"{copied} files copied to {address}, each held against its digest")
+    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]}
+
+
+async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: IO[str]) -> dict[str, Any]:
+    """The same on workers, each of which proves all that draft; the engines given here only say who the authors are."""
+    from loop.cluster import Cluster
+    from loop.spread import Spread
+    from loop.worker import job_of
+
+    scale = run.config.scale
+    stream.write(f"starting {scale.workers} workers {f'at {scale.address}' if scale.address else 'on this machine'}\n")
+    cluster = Cluster(scale, run.folder.path / "logs")
+    try:
+        spread = Spread(scale, partial(job_of, run, index), cluster.hire, run.folder.round(index))
+        return await _generate_rows(run, index, engines, stream, spread) | spread.figures
+    finally:
+        cluster.close()
+
+
+def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
+    """What the settings come to for a round's chains, and how many of them are at work at once.
+
+    The warm-up is the supervised stage of the method, which trains on revisions: whatever the rounds' strategy is, it
+    revises, and where that chooses among drafts it revises one draft a prompt.
+    """
     settings = run.config.generate
     policy, critic = _seats(run, index, engines, settings.draft)
     writer = replace(policy if settings.reviser == "policy" else critic, sampling=settings.revision)
-    return Method(
+    strategy = "revision" if index == WARM_UP else settings.strategy
+    provenance = _provenance(run, index, policy.author, critic.author, writer.author)
+    if settings.judge or strategy in ("ai_feedback", "rating"):
+        provenance = provenance.model_copy(update={"judge": critic.author})
+    method = Method(
         constitution=run.constitution,
         policy=policy,
         critic=critic,
         reviser=writer,
         verifier=critic,
-        provenance=_provenance(run, index, policy.author, critic.author, writer.author),
+        provenance=provenance,
+        drafters=tuple((share, replace(policy, adapter=who)) for share, who in run.drafters(index).values()),
         draw=settings.principles.draw,
+        passes=settings.passes,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
+        drafts=settings.drafts_per_prompt if strategy == settings.strategy else 1,
+        strategy=strategy,
+        margin=settings.rating.margin,
+        gate=settings.judge,
         few_shots=few_shot_turns(run.constitution, settings.few_shots),
         seed=run.config.seed,
     )
-
-
-async def _generate(
-    run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any], spread: Spread | None = None
-) -> dict[str, Any]:
-    settings = run.config.generate
-    method, prompts = method_of(run, index, engines), run.prompts_of(index)
-    title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
-    with progress(title, len(prompts), stream) as display:
-        figures = await generate_pairs(
-            prompts,
-            method,
-            run.folder.round(index),
-            in_flight=settings.in_flight or engines.chains_in_flight,
-            display=display,
-            elsewhere=None if spread is None else lambda waiting, there: spread.run(waiting, display, there),
-        )
-        if address := _published_at(run, index):
-            copied = publish_round(run.folder.round(index), address)
-            display.note(f"{copied} files copied to {address}, each held against its digest")
-    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
-
-
-async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: IO[str]) -> dict[str, Any]:
-    """The same on workers; the engines given here are not started, and only say who the authors of the rows are."""
-    from loop.cluster import Cluster
-    from loop.spread import Spread
-    from loop.worker import job_of
-
-    scale, folder = run.config.scale, run.folder.round(index)
-    if scale.rows:
-        await asyncio.to_thread(collect, folder, scale.rows)
-    stream.write(f"starting {scale.workers} workers {f'at {scale.address}' if scale.address else 'on this machine'}\n")
-    cluster = Cluster(scale, run.folder.path / "logs")
-    try:
-        spread = Spread(scale, lambda name, start: job_of(run, index, name, start), cluster.hire, folder)
-        figures = await _generate(run, index, engines, stream, {}, spread)
-        return figures | spread.figures
-    finally:
-        cluster.close()
+    return method, settings.in_flight or engines.chains_in_flight
 
 
 def _published_at(run: Run, index: int) -> str | None:
@@ -202,7 +233,6 @@ def _published_at(run: Run, index: int) -> str | None:
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
-    settings = run.config.generate
     return Provenance(
         run=encodable(Path(run.folder.path).name),
         round=index,
@@ -213,5 +243,5 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
-        asks=settings.verify.asks,
+        asks=run.config.generate.verify.asks,
     )

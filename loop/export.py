@@ -20,9 +20,10 @@ from loop.export_files import Files
 from loop.export_source import Source, Tally, open_source, read_pairs, read_rejects
 from loop.export_wanted import ANNOTATED, Wanted, wrong
 from records.annotated_pairs import LABEL, METADATA_KEYS, VERSION, annotators, comparison, short_id
-from records.atomic import built_aside
+from records.atomic import built_aside, write_text_atomic
 from records.errors import ConfigError, ConstituteError, DataError
 from records.layouts import LeftOutError, NemoRow, OpenCaiRow, StandardRow, nemo_row, open_cai_row, standard_row
+from records.progress import progress
 from records.rows import Pair
 from records.store import row_line
 
@@ -57,11 +58,11 @@ def export(wanted: Wanted) -> Tally:
     if faults or source is None:
         raise ConfigError("\n".join([*faults, "Nothing was written."]))
     card = wanted.output.with_suffix(".md") if wanted.is_file else Path("README.md")
-    files = {card.name: card, wanted.output.name: wanted.output} if wanted.is_file else None
+    files = {wanted.output.name: wanted.output, card.name: card} if wanted.is_file else None
     tally = Tally()
     with built_aside(wanted.output, files) as folder:
         written = _write_rows(folder, wanted, source, template, tally)
-        (folder / card.name).write_text(card_text(source, tally, written), encoding="utf-8")
+        write_text_atomic(folder / card.name, card_text(source, tally, written))
     return tally
 
 
@@ -85,27 +86,37 @@ def _write_rows(folder: Path, wanted: Wanted, source: Source, template: Any, tal
     with ExitStack() as opened:
         files = Files(folder, opened, _head(source) if wanted.to == ANNOTATED else b"")
         rejects = Files(folder / "rejects", opened)
+        display = opened.enter_context(progress(f"export {source.name} as {wanted.to}", None))
         for place, number, pair in read_pairs(source, tally):
-            cell = pair.provenance.round, pair.split
             if pair.split in wanted.splits:
-                try:
-                    line = _line(pair, wanted.to, source, template)
-                except LeftOutError as reason:
-                    tally.left_out[(*cell, str(reason))] += 1
-                except (ValueError, ConfigError) as error:
-                    tally.fault(place, number, str(error))
-                else:
-                    tally.pairs[cell] += 1
-                    for split, name in _places(wanted, pair.split):
-                        files.add(split, name, line)
+                _write_pair(files, wanted, source, template, tally, (place, number, pair))
+            display.advance(1, pairs=tally.pairs.total(), left_out=tally.left_out.total())
         for reject in read_rejects(source, tally):
             if reject.split in wanted.splits:
                 tally.rejects[reject.provenance.round, reject.split, reject.reason] += 1
                 if wanted.include_rejects:
                     rejects.add(reject.split, f"{reject.split}.jsonl", row_line(reject))
+            display.advance(1, rejects=tally.rejects.total())
     tally.refuse_faults()
     _refuse_none(wanted, tally)
     return Written(wanted.to, wanted.licence, template, files.splits, rejects.splits, _ROWS.get(wanted.to))
+
+
+def _write_pair(
+    files: Files, wanted: Wanted, source: Source, template: Any, tally: Tally, found: tuple[Path, int, Pair]
+) -> None:
+    place, number, pair = found
+    cell = pair.provenance.round, pair.split
+    try:
+        line = _line(pair, wanted.to, source, template)
+    except LeftOutError as reason:
+        tally.left_out[(*cell, str(reason))] += 1
+    except (ValueError, ConfigError) as error:
+        tally.fault(place, number, str(error))
+    else:
+        tally.pairs[cell] += 1
+        for split, name in _places(wanted, pair.split):
+            files.add(split, name, line)
 
 
 def _refuse_none(wanted: Wanted, tally: Tally) -> None:
@@ -145,7 +156,7 @@ def _head(source: Source) -> bytes:
     assert source.constitution is not None
     metadata = {
         "version": VERSION,
-        "description": "Verified preference pairs with the verdicts that decided them, one annotator a principle.",
+        "description": "Preference pairs with what decided them, one annotator a principle.",
         "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "dataset_name": source.name,
         "default_annotator": short_id(LABEL),

@@ -29,7 +29,20 @@ ABOUT = {
     "open-cai": "The open CAI layout, whole conversations. The `_prefs` and `_sft` splits hold the same pairs: the "
     "former for preference training, the latter, by its column `messages`, for supervised training on chosen.",
     "annotated-pairs": "AnnotatedPairs 2.0 in one JSON file; opens in Feedback Forensics. Each principle is an "
-    "annotator that prefers the text complying where the other violates; `split` is in each comparison's metadata.",
+    "annotator that prefers the text complying where the other violates, or the one that the judge prefers under it; "
+    "`split` is in each comparison's metadata.",
+}
+_VERIFIED = {"revision", "best_of_n"}
+"""Strategies whose chosen answers complied with every principle that was asked."""
+_LABELS = {
+    "revision": "The labels are a model's verdicts, before and after a rewrite, on the principles that were asked. A "
+    "chosen answer complies by those verdicts; it may be wrong, or break what no principle names.",
+    "best_of_n": "The labels are a model's verdicts on several drafts of one policy. A chosen answer complies by those "
+    "verdicts, asked twice; it may be wrong, or break what no principle names.",
+    "ai_feedback": "The labels are a model's preference between two drafts under the principles that were drawn, the "
+    "same in both orders. A chosen answer is the better one by that; it may break any principle.",
+    "rating": "The labels are a model's ratings of drafts by a rubric of the principles that were drawn. A chosen "
+    "answer is the one rated higher; it may break any principle.",
 }
 _LEFT_OUT = {
     "spells_marker": "a text spells a marker of the chat template, which a string would turn into the real one",
@@ -55,7 +68,8 @@ def card_text(source: Source, tally: Tally, written: Written) -> str:
     parts = [
         f"---\n{_header(source, written)}---",
         f"# {escaped(source.name)}",
-        f"Preference pairs made and verified with constitute. {ABOUT[written.layout]}",
+        f"Preference pairs made {'and verified ' if set(tally.strategies) <= _VERIFIED else ''}with constitute. "
+        f"{ABOUT[written.layout]}",
         *_finding(source),
         "## Pairs and rejects",
         *_counts(source, tally),
@@ -119,6 +133,8 @@ def _counts(source: Source, tally: Tally) -> Iterator[str]:
         notes.append("Rejects were not among what was exported; chains are those that gave a pair.")
     if tally.mended:
         notes.append(f"In {tally.mended} rows a character that UTF-8 cannot hold is written as U+FFFD.")
+    if tally.other_rounds:
+        notes.append(f"Left out: {tally.other_rounds} rows that name another round than those exported.")
     if source.unfinished:
         notes.append(f"Not finished when exported: round {', '.join(map(round_name, source.unfinished))}.")
     if notes:
@@ -153,13 +169,14 @@ def _author_cells(author: Author) -> list[str]:
 
 def _limitations(tally: Tally) -> Iterator[str]:
     yield "Every answer, chosen and rejected, was written by a language model; no person has read them all."
-    yield (
-        "The labels are a model's verdicts, before and after a rewrite, on the principles that were asked. A chosen "
-        "answer complies by those verdicts; it may be wrong, or break what no principle names."
+    yield from (words for strategy, words in _LABELS.items() if strategy in tally.strategies)
+    policies, critics = (
+        {author.model for role in roles for author in tally.authors[role]}
+        for roles in (("policy",), ("critic", "judge"))
     )
-    policies, critics = ({author.model for author in tally.authors[role]} for role in ("policy", "critic"))
     if policies & critics:
         shared = ", ".join(map(escaped, sorted(policies & critics)))
         yield f"**Self-judged:** the critic is the policy's own base ({shared}), so both share their blind spots."
-    yield "A rewrite also differs from its draft in length and tone, and a trained model may learn that instead."
+    if "revision" in tally.strategies:
+        yield "A rewrite also differs from its draft in length and tone, and a trained model may learn that instead."
     yield "`validation` is for stopping and choosing; train on `train` alone. Pairs on test prompts are never made."

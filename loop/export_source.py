@@ -15,6 +15,7 @@ from constitution.load import load_constitution
 from constitution.schema import Constitution
 from loop.folder import WARM_UP, RunFolder, round_index
 from loop.report import read_object
+from loop.rounds_table import headline
 from records.chat import encodable
 from records.errors import ConfigError, DataError
 from records.rows import SCHEMA_VERSION, Author, Message, Outcome, Pair, Reject
@@ -22,7 +23,14 @@ from records.store import read_rows, shards
 from trainer.preferences import group_rows
 
 SPLITS = ("train", "validation")
-ROLES = ("policy", "critic", "reviser", "verifier")
+ROLES = ("policy", "critic", "reviser", "verifier", "judge")
+_AT_WORK = {
+    "revision": {"critic", "reviser", "verifier"},
+    "best_of_n": {"critic", "verifier"},
+    "ai_feedback": set[str](),
+    "rating": set[str](),
+}
+"""The roles, beside policy and judge, that a strategy gives work to."""
 _MOST_FAULTS = 1000
 _MOST_SHOWN = 20
 _WAY_OUT = "Nothing was exported. Mend or remove the rows, or export others."
@@ -55,7 +63,10 @@ class Tally:
     """Pairs that the layout cannot say, by round, split and reason."""
     mended: int = 0
     """Rows with a lone surrogate, which no UTF-8 file can hold, written as U+FFFD."""
+    other_rounds: int = 0
+    """Rows among those of the rounds asked for that say they are of another one; left out."""
     authors: dict[str, dict[Author, None]] = field(default_factory=lambda: {role: {} for role in ROLES})
+    strategies: dict[str, None] = field(default_factory=dict)
     constitutions: dict[tuple[str, str], None] = field(default_factory=dict)
     faults: dict[Path, list[tuple[int, str]]] = field(default_factory=dict)
 
@@ -108,20 +119,43 @@ def open_source(path: Path, rounds: Sequence[int] | None, constitution: str | No
 
 def _open_run(run: RunFolder, rounds: Sequence[int] | None) -> Source:
     settings = read_object(run.path / "config.json") or {}
-    on_disk = sorted(round_index(path) for path in run.path.glob("round_[0-9]*") if shards(path / "pairs"))
+    # A round without a pair has rejects, which are told as well.
+    on_disk = sorted(round_index(path) for path in run.path.glob("round_[0-9]*") if _holds_rows(path))
     # A run may be cut short by a smaller `rounds`; what lies beyond its end is not of this run.
-    there = [index for index in on_disk if index < settings.get("rounds", len(on_disk))]
+    end = settings.get("rounds", len(on_disk))
+    if not isinstance(end, int):
+        raise ConfigError(f"{run.path / 'config.json'}: rounds is {end!r}; expected a number. Put the file back.")
+    there = [index for index in on_disk if index < end]
     known = [WARM_UP, *there] if shards(run.round(WARM_UP) / "pairs") else there
     absent = [index for index in rounds or () if index not in known]
-    if absent or not known:
+    if absent or not any(shards(run.round(index) / "pairs") for index in known):
+        known = [index for index in known if shards(run.round(index) / "pairs")]
         found = ", ".join(map(round_name, known)) or "none"
         asked = f"--rounds {','.join(map(round_name, absent))}: " if absent else ""
         raise ConfigError(f"{run.path}: {asked}no pairs; rounds with pairs: {found}. Make them, or name others.")
     taken = tuple(rounds or there or known)
     folders = tuple((run.round(index) / "pairs", run.round(index) / "rejects") for index in taken)
     unfinished = tuple(index for index in taken if run.done("generate", index) is None)
-    norms, report = load_constitution(str(run.path / "constitution.yaml")), read_object(run.path / "report.json")
+    norms, report = load_constitution(str(run.path / "constitution.yaml")), _report_of(run)
     return Source(run.path.resolve().name, run.path, folders, taken, norms, report, unfinished)
+
+
+def _holds_rows(round: Path) -> bool:
+    return bool(shards(round / "pairs") or shards(round / "rejects"))
+
+
+def _report_of(run: RunFolder) -> dict[str, Any] | None:
+    """The run's report, where it has one whose finding can be told."""
+    report = read_object(run.path / "report.json")
+    try:
+        if report and report.get("rounds"):
+            headline(report), report["status"]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigError(
+            f"{run.path / 'report.json'}: is not what constitute writes ({type(error).__name__}: {error}); expected a "
+            f"report. Make it again: constitute report {run.path.name}"
+        ) from None
+    return report
 
 
 def round_name(index: int) -> str:
@@ -170,15 +204,27 @@ def _read(folder: Path, kind: type[Row], source: Source, tally: Tally) -> Iterat
             tally.fault(folder, number, _invalid(error, kind))
             continue
         if source.rounds is not None and row.provenance.round not in source.rounds:
+            tally.other_rounds += 1
             continue
         message = _outcome_fault(row, source.constitution)
         if message:
             tally.fault(folder, number, message)
             continue
-        for role in ROLES:
-            tally.authors[role].setdefault(getattr(row.provenance, role))
+        for role, author in _authors(row):
+            tally.authors[role].setdefault(author)
+        tally.strategies.setdefault(row.strategy)
         tally.constitutions.setdefault((row.provenance.constitution, row.provenance.constitution_digest))
         yield number, row
+
+
+def _authors(row: Outcome) -> Iterator[tuple[str, Author]]:
+    """Who had a part in a row, by role; the policy is who drafted."""
+    provenance = row.provenance
+    drafts = [candidate.draft for candidate in row.candidates] if row.candidates else [row.draft]
+    yield from (("policy", (draft and draft.author) or provenance.policy) for draft in drafts)
+    yield from ((role, getattr(provenance, role)) for role in ROLES if role in _AT_WORK[row.strategy])
+    if provenance.judge:
+        yield "judge", provenance.judge
 
 
 def _invalid(error: ValidationError, kind: type[Outcome]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loop.export_source import SPLITS
+from records.atomic import orphaned
 
 ANNOTATED = "annotated-pairs"
 LAYOUTS = ("trl", "trl-standard", "nemo-rl", "open-cai", ANNOTATED)
@@ -51,7 +52,10 @@ def wrong(wanted: Wanted) -> list[str]:
             "--template FILE_OR_MODEL_FOLDER with --to trl-standard alone."
         )
     places = [wanted.output, wanted.output.with_suffix(".md")] if wanted.is_file else [wanted.output]
-    found += [f"{place}: is there already; expected a new name." for place in places if os.path.lexists(place)]
+    # A killed export may have left one of its two files, which the same command then replaces.
+    orphans = orphaned(wanted.output)
+    taken = [place for place in places if os.path.lexists(place) and str(place.absolute()) not in orphans]
+    found += [f"{place}: is there already; expected a new name." for place in taken]
     return found + (_wrong_with_a_file(wanted) if wanted.is_file else [])
 
 

@@ -16,14 +16,15 @@ _HUB = "hub:"
 
 
 def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
-    source: Annotated[str, typer.Argument(help="File, folder, hub:OWNER/NAME, or a DuckDB file with --query.")],
+    source: Annotated[str, typer.Argument(help="File, folder, hub:OWNER/NAME, or a database file with --query.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     preset: Annotated[str | None, typer.Option(help="Public layout of the rows, for example hh-rlhf.")] = None,
     columns: Annotated[str | None, typer.Option(help="OURS=THEIRS, ...; for example prompt=question.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split of a hub or saved data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a hub or saved data set, or of a folder.")] = None,
     subset: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub data set.")] = None,
-    query: Annotated[str | None, typer.Option(help="A SELECT on a DuckDB database.")] = None,
+    query: Annotated[str | None, typer.Option(help="A SELECT on a DuckDB or SQLite database.")] = None,
+    template: Annotated[str | None, typer.Option(help="Chat template that rendered the texts: file or model.")] = None,
     validation: Annotated[float, typer.Option(help="Share of validation prompts; a run's splits.validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of held-out prompts; a run's splits.test.")] = 0.15,
 ) -> None:
@@ -31,6 +32,7 @@ def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
     from pydantic import ValidationError
 
     from records.sources.import_pairs import import_pairs as read
+    from records.sources.rendered import Unrender, refuse_rendered
     from records.splits import SplitShares
 
     try:
@@ -41,7 +43,14 @@ def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         told = "\n".join(f"  {fault.removeprefix(': ').removeprefix('Value error, ')}" for fault in faults)
         raise ConfigError(f"import-pairs {source}:\n{told}\nNothing was written.") from None
-    counts = read(origin, output, shares)
+    unrender = refuse_rendered
+    if template is not None:
+        from records.chat_template import open_template
+
+        if preset is not None:
+            raise ConfigError(f"--template {template}: found with --preset {preset}; expected one of them.")
+        unrender = Unrender(open_template(template))
+    counts = read(origin, output, shares, unrender=unrender)
     typer.echo("\n".join([f"{output}: pairs from {origin.name}", *counts.lines()]))
     if counts.faults:
         typer.echo(f"every bad row with its reason: {output / 'rejects'}")

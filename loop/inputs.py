@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from constitution.load import load_constitution
+from constitution.render import rate_wording
 from constitution.schema import Constitution
 from generator.api_key import read_key
-from generator.config import EngineConfig
+from generator.config import DraftsFrom, EngineConfig
 from generator.critic_config import CriticModel
 from generator.engine import Adapter
 from generator.rounds import choose_mode, round_prompts
@@ -19,7 +22,7 @@ from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
 from loop.scale_config import scale_problems
-from records.digest import adapter_digest, digest_file, digest_folder, digest_json
+from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
 from records.publish import open_place
@@ -28,6 +31,12 @@ from records.shard import shards
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
+# Settings that runs have been begun without: at their defaults they do not count as a change.
+_LATER_SETTINGS = {
+    "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
+    "train": ("contradictions",),
+    "engine": ("data_parallel", "speculative", "options"),
+}
 Read = TypeVar("Read")
 
 
@@ -85,6 +94,18 @@ class Run:
                 "adapter_config.json as training wrote them. Train it again: --redo train of the round before."
             ) from error
 
+    def drafters(self, index: int) -> dict[str, tuple[float, Adapter | None]]:
+        """The policies that draft a round, by the names of `generate.drafts_from`, each with its share.
+
+        Before the first round there is only the base, whatever it is called.
+        """
+        shares = self.config.generate.drafts_from or DraftsFrom(previous=1.0)
+        policies = {"base": None, "round_0": min(index, 0), "previous": index}
+        return {
+            name: (share, None if (number := policies[name]) is None else self.policy(number))
+            for name, share in shares.shares.items()
+        }
+
 
 def open_run(config: RunConfig, folder: RunFolder) -> Run:
     """Read the constitution and the prompts of a run, and look at its model's folder.
@@ -98,7 +119,10 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
     if publish_to := config.generate.publish_to:
         _read_or_note(faults, lambda: open_place(publish_to))
     constitution = _read_or_note(faults, lambda: load_constitution(config.constitution))
-    prompts = _read_or_note(faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed))
+    alike = config.prompt_similarity
+    prompts = _read_or_note(
+        faults, lambda: load_prompts(config.sources, config.splits, seed=config.seed, similarity=alike)
+    )
     mode = _read_or_note(faults, lambda: _mode(config, prompts)) if prompts else None
     if faults or constitution is None or prompts is None or mode is None:
         raise ConfigError("\n".join(faults))
@@ -163,7 +187,8 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's pairs depend on."""
     return {
         **_shared(run, index),
-        "generate": run.config.generate.model_dump(mode="json", exclude={"in_flight", "publish_to"}),
+        "generate": _settings("generate", run.config.generate, "in_flight", "publish_to"),
+        **_beside(run, index),
         "seed": run.config.seed,
         "round_prompts": digest_json(
             sorted(
@@ -174,6 +199,17 @@ def generate_inputs(run: Run, index: int) -> dict[str, Any]:
     }
 
 
+def _beside(run: Run, index: int) -> dict[str, Any]:
+    """What only some settings of generation depend on."""
+    found: dict[str, Any] = {}
+    if run.config.generate.drafts_from:
+        drafters = run.drafters(index).items()
+        found["drafters"] = {name: policy.digest if policy else "" for name, (_, policy) in drafters}
+    if run.config.generate.strategy == "rating":  # the shipped wording is no part of the constitution
+        found["rate_wording"] = digest_text(rate_wording(run.constitution))
+    return found
+
+
 def train_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's adapter depends on: the pairs as they lie on disk, and the adapters by content."""
     initial = run.policy(0) if index != WARM_UP else None
@@ -181,7 +217,7 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     own = own_pairs(run, index)
     return {
         "model": model_fingerprint(run.config.model),
-        "train": (run.warm_up() if index == WARM_UP else run.config.train).model_dump(mode="json"),
+        "train": _settings("train", run.warm_up() if index == WARM_UP else run.config.train),
         "seed": run.config.seed,
         "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
@@ -190,6 +226,14 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
         "previous": policy.digest if policy else "",
         "initial": initial.digest if initial else "",
     }
+
+
+def _settings(section: str, config: BaseModel, *left_out: str) -> dict[str, Any]:
+    """A section as a stage depends on it."""
+    fields = type(config).model_fields
+    later = (name for name in _LATER_SETTINGS[section] if name in fields)
+    unset = {name for name in later if getattr(config, name) == fields[name].get_default(call_default_factory=True)}
+    return config.model_dump(mode="json", exclude={*left_out, *unset})
 
 
 def pair_folders(run: Run, index: int) -> list[Path]:
@@ -228,7 +272,7 @@ def critic_identity(other: CriticModel) -> dict[str, Any]:
 
 
 def _engine(config: EngineConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude={"restarts", "memory_share", "cache_gib"})
+    return _settings("engine", config, "restarts", "memory_share", "cache_gib")
 
 
 def _shared(run: Run, index: int) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "sources": [asdict(source) for source in run.prompts.sources],
         "duplicate_prompts": run.prompts.duplicates,
         "near_duplicates_of_held_out": run.prompts.near_duplicates,
+        "other_near_duplicates": run.prompts.alike,
         "prompts_mode": run.mode,
         "seed": run.config.seed,
     }

@@ -35,6 +35,14 @@ def open_push(id: str, *, private: bool) -> Push:
     """
     if not _ID.fullmatch(id):
         raise ConfigError(f"--push {id}: expected OWNER/NAME.")
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(id)
+    except HFValidationError as error:
+        words = " ".join(str(error).split())
+        raise ConfigError(f"--push {id}: the Hub has no such names ({words}); expected OWNER/NAME.") from None
     token = os.environ.get(TOKEN, "").strip()
     if not token:
         raise ConfigError(f"--push {id}: the environment has no {TOKEN}; expected a token that may write. Set it.")

@@ -142,7 +142,31 @@ def _generation(report: dict[str, Any]) -> list[str]:
         values = [figures.get("chains"), figures.get("pairs"), *rejects]
         values += [figures.get("chains_per_second"), figures.get("seconds")]
         rows.append([str(entry["round"]), *map(_number, values)])
-    return ["## Pairs", table(header, rows), *_by_check(entries), *_beyond_drawn(entries), *_damaged(entries)]
+    told = [*_groups(entries), *_by_check(entries), *_gaps(entries), *_beyond_drawn(entries), *_damaged(entries)]
+    return ["## Pairs", table(header, rows), *told]
+
+
+def _groups(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What was chosen among, and how steady the judge was, where drafts are chosen among or a judge compares."""
+    lines = []
+    for entry in entries:
+        figures = entry["generation"]
+        strategies = [name for name in figures.get("by_strategy", {}) if name != "revision"]
+        if strategies:
+            out = [f"{count} {why.replace('_', ' ')}" for why, count in figures["drafts_left_out"].items()]
+            left = f"; left out of their groups: {', '.join(out)}" if out else ""
+            lines.append(f"Round {entry['round']}, {', '.join(strategies)}: {figures['drafts']} drafts{left}.")
+        drafted = figures.get("drafts_by_adapter", {})
+        if len(drafted) > 1:
+            by = ", ".join(f"{count} by {name[:12]}" for name, count in drafted.items())
+            lines.append(f"Round {entry['round']}: drafts by the base or an adapter's digest: {by}.")
+        if figures.get("compared"):
+            rate = percent(figures["orders_disagree_rate"])
+            lines.append(
+                f"Round {entry['round']}: the judge compared {figures['compared']} times in both orders, and in {rate} "
+                "did not say the same of the same text."
+            )
+    return [bullets(lines)] if lines else []
 
 
 def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -156,6 +180,22 @@ def _by_check(entries: Sequence[dict[str, Any]]) -> list[str]:
         f"Of {checked} pairs whose violated principle has an exact check, {right} ({percent(right / checked)}) are "
         "right by it: chosen passes every check, rejected fails those of the principles it is said to break."
     ]
+
+
+def _gaps(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Whether length alone would tell chosen from rejected, and what filters changed of it."""
+    lines = []
+    for entry in entries:
+        gap = entry["generation"].get("length_gap") or {}
+        if gap.get("before") is not None:
+            after = "no pair is left" if gap["after"] is None else f"{gap['after']:+.1f} after them"
+            told = (
+                f"{gap['after']:+.1f}"
+                if gap["after"] == gap["before"]
+                else f"{gap['before']:+.1f} before filters, {after}"
+            )
+            lines.append(f"Round {entry['round']}: chosen minus rejected, mean characters: {told}.")
+    return [bullets(lines)] if lines else []
 
 
 def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:
@@ -193,7 +233,18 @@ def _training(report: dict[str, Any]) -> list[str]:
         named = [str(figures.get(name, "–")) for name in ("method", "start_from", "reference")]
         rows.append([str(entry["round"]), *named, *(_number(figures.get(key)) for key in keys)])
     note = "Means over the last tenth of the optimizer steps; log: `training.jsonl`."
-    return ["## Training", table(header, rows), note, *_hand_offs(report)]
+    return ["## Training", table(header, rows), note, *_contradictions(entries), *_hand_offs(report)]
+
+
+def _contradictions(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Pairs of several rounds, or of somebody's own, that say the opposite of each other."""
+    counts = [(entry["round"], entry["training"].get("contradictory")) for entry in entries]
+    lines = [
+        f"Training {index} left out {count} pairs that contradict each other (`round_{index:02d}/left_out.json`)."
+        for index, count in counts
+        if count
+    ]
+    return [bullets(lines)] if lines else []
 
 
 def _hand_offs(report: dict[str, Any]) -> list[str]:

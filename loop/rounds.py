@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from loop.folder import STAGES, WARM_UP, begin_stage, take_back
+from loop.folder import STAGES, WARM_UP, RunFolder, begin_stage, take_back
 from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, train_inputs
 from loop.orphans import PARENT
 from loop.provenance import write_provenance
@@ -43,7 +43,17 @@ def prepare(run: Run) -> None:
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
     copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     write_text_atomic(folder.path / "constitution.yaml", copy)
+    write_left_out_prompts(run)
     write_provenance(run)
+
+
+def write_left_out_prompts(run: Run) -> None:
+    """Name every prompt that is not in the run because another one says the same, in `left_out_prompts.json`."""
+    path = run.folder.path / "left_out_prompts.json"
+    if run.prompts.left_out:
+        write_json_atomic(path, [one._asdict() for one in run.prompts.left_out])
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _refuse_stale(run: Run) -> None:
@@ -119,17 +129,21 @@ def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
     """
     _require_the_stage_before(run, index, stages[0])
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))]
-    if not todo:
-        return
-    command = [*STAGE_COMMAND, str(run.folder.path), str(index), *todo]
+    if todo:
+        run_process(run.folder, index, todo)
+
+
+def run_process(folder: RunFolder, index: int, stages: Sequence[str]) -> None:
+    """Run stages in a process of their own, to its end; raises as `run_stages` does."""
+    command = [*STAGE_COMMAND, str(folder.path), str(index), *stages]
     # A session of its own: Ctrl-C reaches this process alone, which then lets the stage finish its writing.
     environment = {**os.environ, PARENT: str(os.getpid())}
     child = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
     status = _wait(child)
     if status < 0:
-        log = run.folder.path / "logs" / f"{'_'.join(todo)}_{index:02d}.log"
+        log = folder.path / "logs" / f"{'_'.join(stages)}_{index:02d}.log"
         raise StageError(
-            f"stage {' and '.join(todo)} of round {index} was killed ({signal.Signals(-status).name}); "
+            f"stage {' and '.join(stages)} of round {index} was killed ({signal.Signals(-status).name}); "
             f"expected it to end by itself. {log} has its last words (no memory left?). "
             "Finished rows are safe: run the same command again and it goes on from there."
         )

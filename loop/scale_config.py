@@ -23,8 +23,8 @@ class ScaleConfig(Settings):
     workers: int = Field(1, ge=1, le=4096)
     """Workers at once. One is the same as no `scale:` at all: this machine, without Ray."""
     gpus_per_worker: int = Field(1, ge=0)
-    """GPUs that each worker gets: what `engine.tensor_parallel` says, the larger one where the critic has an engine of
-    its own. 0: workers compute on the CPU."""
+    """GPUs that each worker gets: what `engine` spans (`tensor_parallel` times `data_parallel`), the larger one where
+    the critic has an engine of its own. 0: workers compute on the CPU."""
     cpus_per_worker: float = Field(1.0, ge=0.0)
     """Processor cores that Ray sets aside for each worker."""
     address: str | None = Field(None, min_length=1)
@@ -57,9 +57,9 @@ def scale_problems(scale: ScaleConfig, engine: EngineConfig, critic: EngineConfi
     """What keeps these workers from being started: engines that do not fit their GPUs, or Ray not installed."""
     if not scale.spread:
         return
-    sizes = {"engine.tensor_parallel": engine.tensor_parallel}
+    sizes = {"engine": engine.parts}
     if critic:
-        sizes["critic_model.engine.tensor_parallel"] = critic.tensor_parallel
+        sizes["critic_model.engine"] = critic.parts
     gpus, largest = scale.gpus_per_worker, max(sizes.values())
     if gpus and gpus != largest:
         yield Problem(
@@ -69,8 +69,8 @@ def scale_problems(scale: ScaleConfig, engine: EngineConfig, critic: EngineConfi
         )
     for name, size in sizes.items():
         if not gpus and size > 1:
-            yield Problem(name, f"found {size} with scale.gpus_per_worker 0; expected 1 on the CPU")
+            yield Problem(name, f"computes in {size} parts with scale.gpus_per_worker 0; expected 1 on the CPU")
         elif gpus and gpus % size:
-            yield Problem(name, f"found {size}; expected a divisor of scale.gpus_per_worker ({gpus})")
+            yield Problem(name, f"spans {size} GPUs; expected a divisor of scale.gpus_per_worker ({gpus})")
     if importlib.util.find_spec("ray") is None:
         yield Problem("scale", "Ray is not installed; expected the extra `scale`: pip install 'constitute[scale]'")

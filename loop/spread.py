@@ -10,18 +10,18 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from generator.generate import Chain
 from generator.leases import LeaseBook
 from loop.scale_config import ScaleConfig
 from loop.worker import Job, Report
 from records.errors import StageError
 from records.progress import Progress
-from records.rows import Prompt
 from records.worker_rows import collect, own_ids
 
 SECONDS_TO_STOP = 5.0
@@ -40,10 +40,10 @@ class Hand(Protocol):
     log: Path
 
     async def start(self) -> tuple[dict[str, Any], int]:
-        """Bring its engines up; the proof that they speak as the adapter's trainer, and how many chains it wants."""
+        """Bring its engines up; the proof that they speak as the adapters' trainer, and how many chains it wants."""
         ...
 
-    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+    async def exchange(self, lease: Sequence[Chain]) -> Report:
         """Hand it chains, wait for its next report."""
         ...
 
@@ -57,7 +57,7 @@ class Hand(Protocol):
 
 
 class Spread:
-    """One stage on several workers."""
+    """One stage on several workers; what `generator.generate.Elsewhere` asks for."""
 
     def __init__(
         self, scale: ScaleConfig, job: Callable[[str, int], Job], hire: Callable[[Job], Hand], folder: Path
@@ -75,30 +75,32 @@ class Spread:
         self._starts = count()
         self._hands: dict[str, Hand] = {}
         self._up: set[str] = set()
-        self.book = LeaseBook[Prompt]({})
+        self.book = LeaseBook[Chain]((), 0)
         self._stirred = asyncio.Event()
-        self.deaths = self.duplicates = 0
+        self.deaths = self.given_back = self.duplicates = 0
         self.proof: dict[str, Any] = {}
         self.engine_figures: list[dict[str, Any]] = []
 
-    async def run(self, waiting: Mapping[str, Prompt], display: Progress, there: Counter[str]) -> None:
-        """Have the chains run, and bring their rows into the round's folder.
+    async def collect(self) -> None:
+        """See `Elsewhere.collect`."""
+        await asyncio.to_thread(collect, self.folder, self.scale.rows)
 
-        Args:
-            waiting: the prompts, by the ids of their chains.
-            display: progress, counted in chains.
-            there: `pairs` and `rejects` that the round has already; what is shown goes on from them.
+    async def run(
+        self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress
+    ) -> None:
+        """See `Elsewhere.run`.
 
         Raises:
-            StageError: rows cannot be written, or a worker died more often in a row than it may.
+            StageError: rows cannot be written or found, or a worker died more often in a row than it may.
             ConfigError: a worker found that its model or endpoint cannot be used.
+            DamagedShardError: a worker's rows are none.
         """
-        self.book, self._shown, self._began = LeaseBook(waiting), there, time.monotonic()
+        self.book, self._shown, self._began = LeaseBook(chains, total), there, time.monotonic()
         self._hands, self._up = {}, set()
-        if not waiting:
+        if not total:
             return
         closed: set[str] = set()
-        workers = min(self.scale.workers, len(waiting))
+        workers = min(self.scale.workers, total)
         slots = [asyncio.create_task(self._keep(number, display)) for number in range(workers)]
         at_the_end = False
         try:
@@ -111,7 +113,15 @@ class Spread:
                 slot.cancel()
             await asyncio.gather(*slots, return_exceptions=True)
             closed = await self._stop_all(free=at_the_end)
-        self.duplicates += await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+            self.given_back += self.book.given_back
+        collected = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+        self.duplicates += collected.duplicates
+        if collected.rows < total:
+            raise StageError(
+                f"{self.folder}: workers said that {total} rows are safe; found {collected.rows}. Expected the run "
+                "folder on a file system that all machines share, or scale.rows, an address that all of them reach. "
+                "Mend that, then run the same command again: it makes the rows that are not there."
+            )
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -125,7 +135,7 @@ class Spread:
             **({"critic_endpoint": endpoints[0]} if endpoints else {}),
             "workers": self.scale.workers,
             "worker_deaths": self.deaths,
-            "chains_given_back": self.book.given_back,
+            "chains_given_back": self.given_back,
             "duplicate_rows": self.duplicates,
             **self.proof,
         }

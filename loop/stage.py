@@ -61,14 +61,20 @@ def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: f
         signal.signal(signal.SIGTERM, _interrupt)
         train_stage(run, index, stream, began)
         return
-    from loop.draft_stage import draft_stage
 
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, _cancel, task, number)
-        await draft_stage(run, index, stages, stream, began)
+        if stages == ("calibrate",):
+            from loop.calibrate_stage import calibrate_stage
+
+            await calibrate_stage(run, index, stream, began)
+        else:
+            from loop.draft_stage import draft_stage
+
+            await draft_stage(run, index, stages, stream, began)
 
     asyncio.run(work())
 

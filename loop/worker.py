@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from constitution.schema import Constitution
-from generator.chain import Method, run_chain
+from generator.generate import Chain, run_one
+from generator.method import Method
 from generator.sources import PromptSet
 from loop.config import RunConfig
-from loop.draft_stage import method_of, prove_policy
+from loop.draft_stage import generation, prove_drafters
 from loop.engines import Engines, open_engines
 from loop.folder import RunFolder
 from loop.inputs import Run
 from records.chat import check_template
-from records.rows import Pair, Prompt, Reject
+from records.rows import Pair, Reject
 from records.worker_rows import WorkerRows, open_rows
 
 MOST_SECONDS = 5.0
@@ -69,7 +70,7 @@ class Worker:
     method: Method
     rows: WorkerRows
     in_flight: int = 0
-    _queue: asyncio.Queue[Prompt] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[Chain] = field(default_factory=asyncio.Queue)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _held: int = 0
     _new: list[Pair | Reject] = field(default_factory=list)
@@ -83,12 +84,13 @@ class Worker:
         run = Run(
             config, RunFolder(Path(job.folder)), Constitution.model_validate(job.constitution), PromptSet(), mode=""
         )
-        engines = open_engines(run, job.round, stream, start=job.start)
+        engines = open_engines(run, job.round, ("generate",), stream, start=job.start)
         rows = open_rows(config.scale.rows, run.folder.round(job.round), job.name)
-        return cls(run, job, engines, method_of(run, job.round, engines), rows)
+        method, _ = generation(run, job.round, engines)
+        return cls(run, job, engines, method, rows)
 
     async def start(self, stream: IO[str]) -> dict[str, Any]:
-        """Bring the engines up and prove that they speak as the round before trained; returns that proof.
+        """Bring the engines up and prove that all who draft speak as they were trained; returns that proof.
 
         Raises:
             ConfigError: a model is not there, or an endpoint refuses key, address or model.
@@ -96,8 +98,8 @@ class Worker:
         """
         await self.engines.start(stream)
         check_template(self.engines.policy.tokenizer)
-        proof = await prove_policy(self.run, self.job.round, self.engines)
-        self.in_flight = self.run.config.generate.in_flight or self.engines.chains_in_flight
+        proof = await prove_drafters(self.run, self.job.round, self.engines)
+        _, self.in_flight = generation(self.run, self.job.round, self.engines)  # how much they take is known by now
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self.in_flight)]
         return proof
 
@@ -106,15 +108,15 @@ class Worker:
         """Chains it could take: those in flight, and a lease that waits so that none of their places is ever empty."""
         return max(0, self.in_flight + self.run.config.scale.lease - self._held)
 
-    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+    async def exchange(self, lease: Sequence[Chain]) -> Report:
         """Take more chains, and report as soon as there is a lease's worth of news, or after `MOST_SECONDS`.
 
         Raises:
             StageError: rows cannot be written, or an engine or endpoint is gone for good.
         """
-        for prompt in lease:
+        for chain in lease:
             self._held += 1
-            self._queue.put_nowait(prompt)
+            self._queue.put_nowait(chain)
         news = self.run.config.scale.lease
         try:
             async with asyncio.timeout(MOST_SECONDS):
@@ -151,7 +153,7 @@ class Worker:
         """One chain after the other, until cancelled."""
         try:
             while True:
-                outcome = await run_chain(await self._queue.get(), self.method)
+                outcome = await run_one(*await self._queue.get(), self.method)
                 self.rows.append(outcome)
                 self._new.append(outcome)
                 self._changed.set()

@@ -15,10 +15,10 @@ from typing import Any
 
 from records.digest import digest_text
 from records.layouts import transcript
-from records.rows import Author, Message, Pair, Verdict, VerdictName
+from records.rows import Author, Judgement, Message, Pair, Verdict, VerdictName
 
 VERSION = "2.0"
-LABEL = "The pair's label: chosen over rejected, as the verdicts on the draft and on the final text decided it."
+LABEL = "The pair's label: chosen over rejected, as the evidence on its row decided it (verdicts, judgements, ratings)."
 METADATA_KEYS = ("pair_id", "split", "round", "violated", "prompt_messages")
 Annotation = dict[str, str | None]
 
@@ -53,10 +53,8 @@ def comparison(pair: Pair, principles: Mapping[str, str], chosen_is_a: bool | No
     """
     chosen_is_a = _drawn(pair.id) if chosen_is_a is None else chosen_is_a
     final, draft = ("a", "b") if chosen_is_a else ("b", "a")
-    texts = {
-        final: _response(pair.chosen, pair.provenance.reviser),
-        draft: _response(pair.rejected, pair.provenance.policy),
-    }
+    wrote_chosen, wrote_rejected = pair.authors
+    texts = {final: _response(pair.chosen, wrote_chosen), draft: _response(pair.rejected, wrote_rejected)}
     prompt = transcript(pair.prompt)
     content = "|".join([prompt, *(json.dumps(texts[side], sort_keys=True) for side in "ab")])
     of_draft, of_final = (
@@ -66,6 +64,10 @@ def comparison(pair: Pair, principles: Mapping[str, str], chosen_is_a: bool | No
     for annotator, found in of_draft.items():
         if annotator in of_final:
             given[annotator] = _annotation({draft: found, final: of_final[annotator]})
+    letters = {"chosen": final, "rejected": draft}
+    compared = {str(number): letters[one.side] for number, one in enumerate(pair.candidates) if one.side}
+    for annotator, preferred in _compared(pair.judgements, principles).items():
+        given[annotator] = _preference(preferred, compared)
     return {
         "id": short_id(content),
         "prompt": prompt,
@@ -89,10 +91,14 @@ def _by_annotator(verdicts: Iterable[Verdict], principles: Mapping[str, str]) ->
     """The distinct answers about one text by annotator."""
     answers: dict[str, set[VerdictName]] = {}
     for verdict in verdicts:
-        if verdict.principle not in principles:
-            raise ValueError(f"a verdict names principle {verdict.principle!r}, which the constitution does not have")
-        answers.setdefault(short_id(principles[verdict.principle]), set()).add(verdict.verdict)
+        answers.setdefault(short_id(_known(verdict.principle, principles)), set()).add(verdict.verdict)
     return answers
+
+
+def _known(principle: str, principles: Mapping[str, str]) -> str:
+    if principle not in principles:
+        raise ValueError(f"a verdict names principle {principle!r}, which the constitution does not have")
+    return principles[principle]
 
 
 def _annotation(answers: Mapping[str, set[VerdictName]]) -> Annotation:
@@ -108,6 +114,24 @@ def _annotation(answers: Mapping[str, set[VerdictName]]) -> Annotation:
         return {"pref": "b"}
     reasons = {"complies": "both", "violates": "neither", "not_applicable": "not_applicable"}
     return {"pref": None, "no_pref_reason": reasons.get(a, "invalid") if a == b else "invalid"}
+
+
+def _compared(judgements: Iterable[Judgement], principles: Mapping[str, str]) -> dict[str, set[str]]:
+    """What a judge preferred under each principle, by annotator: the names of texts, `tie` or `unparsed`."""
+    answers: dict[str, set[str]] = {}
+    for judgement in judgements:
+        if judgement.principle:
+            known = _known(judgement.principle, principles)
+            answers.setdefault(short_id(known), set()).add(judgement.preferred)
+    return answers
+
+
+def _preference(preferred: set[str], letters: Mapping[str, str]) -> Annotation:
+    """What a judge's answers in both orders say of the two sides; where they differ, nothing (`invalid`)."""
+    answer = "".join(preferred) if len(preferred) == 1 else "unparsed"
+    if answer in letters:
+        return {"pref": letters[answer]}
+    return {"pref": None, "no_pref_reason": "both" if answer == "tie" else "invalid"}
 
 
 def _metadata(pair: Pair) -> dict[str, str]:

@@ -35,6 +35,7 @@ CRASH_POINTS = (
     "marker-before",  # all output of a stage is there, its done-marker is not
     "marker-after",
 )
+_MOVING = "moving.json"
 _passed: dict[str, int] = {}
 
 
@@ -97,28 +98,58 @@ def built_aside(output: Path, files: Mapping[str, Path] | None = None) -> Iterat
 
     Args:
         output: where the folder goes; nothing is there.
-        files: instead of the folder as a whole, files in it by name, with the place of each.
+        files: instead of the folder as a whole, files in it by name, with the place of each, in the order in which they
+            go there. What a process that was killed between two of them left in its place is replaced.
 
     Raises:
         StageError: another process builds there, or something took the place meanwhile.
     """
-    aside = output.with_name(f".{output.name}.partial")
+    aside = _aside(output)
     aside.mkdir(parents=True, exist_ok=True)
     held = os.open(aside, os.O_RDONLY)
     try:
         _hold(held, aside)
+        orphans = orphaned(output)
         _empty(aside)
         try:
             yield aside
-            _refuse_taken([output] if files is None else [*files.values()])
-            for name, place in (files or {}).items():
-                os.replace(aside / name, place)
+            places = [output] if files is None else [*files.values()]
+            _refuse_taken([place for place in places if str(place.absolute()) not in orphans])
             if files is None:
                 os.rename(aside, output)
+            else:
+                _take_places(aside, files)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     finally:
         os.close(held)
+
+
+def orphaned(output: Path) -> set[str]:
+    """The places of files that a process killed while it moved them left without the others, untouched since."""
+    try:
+        moved = json.loads((_aside(output) / _MOVING).read_bytes())
+        return {place for place, known in moved.items() if os.path.isfile(place) and _identity(place) == known}
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
+def _aside(output: Path) -> Path:
+    return output.with_name(f".{output.name}.partial")
+
+
+def _take_places(aside: Path, files: Mapping[str, Path]) -> None:
+    write_json_atomic(
+        aside / _MOVING, {str(place.absolute()): _identity(aside / name) for name, place in files.items()}
+    )
+    for name, place in files.items():
+        os.replace(aside / name, place)
+
+
+def _identity(path: Path | str) -> list[int]:
+    """What a file keeps when it is moved and loses when it is written to."""
+    found = os.stat(path)
+    return [found.st_ino, found.st_mtime_ns, found.st_size]
 
 
 def _hold(folder: int, path: Path) -> None:

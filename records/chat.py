@@ -3,7 +3,8 @@
 The chat template is applied once and its text is tokenised without adding special tokens, so there is one BOS: the
 template's own. A text that spells a chat marker (`<|im_end|>`) stays text: before the template sees it, a separator is
 put after the marker's first character, so that neither template nor tokeniser knows it, and the separator's own id is
-taken out of the result. A text that spells no marker is tokenised exactly as without this.
+taken out of the result. A text that spells no marker is tokenised exactly as without this. Words that were tokenised
+before are remembered where that provably gives the same ids (records/words.py).
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from records.errors import ConfigError
 from records.rows import Message
+from records.words import WordIds, reads_by_word
 
 # Private-use code points, which no template and no tokeniser gives a meaning.
 _SEPARATOR = "\ue0f0\ue0f1"
@@ -44,7 +48,7 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 def holds_special(tokenizer: Any, text: str) -> bool:
     """Whether the text spells a marker: a special or control token, or one that the chat template writes."""
-    return bool(_markers(tokenizer).search(text))
+    return _markers(tokenizer).within(text)
 
 
 def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[list[int], list[int]]:
@@ -121,12 +125,21 @@ def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_pro
 
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except TemplateError as error:
+    # A template comes from outside: besides refusing it may add a text to a number, or divide by nothing.
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as fault:
         roles = ", ".join(turn["role"] for turn in turns)
         raise ConfigError(
-            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({error}); "
+            f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({fault}); "
             "expected turns that it takes. Take such prompts out of the prompt file, or choose another model."
-        ) from error
+        ) from fault
 
 
 def _guarded(tokenizer: Any, text: str) -> str:
@@ -134,21 +147,38 @@ def _guarded(tokenizer: Any, text: str) -> str:
 
     Lone surrogates, which no tokeniser can hold, become U+FFFD; rows keep them until they are Parquet.
     """
-    return _markers(tokenizer).sub(rf"\g<0>{_SEPARATOR}", encodable(text))
+    text, markers = encodable(text), _markers(tokenizer)
+    return markers.pattern.sub(rf"\g<0>{_SEPARATOR}", text) if markers.within(text) else text
 
 
-def _markers(tokenizer: Any) -> re.Pattern[str]:
-    """Matches the first character of every marker, those that begin inside another one too."""
+@dataclass(frozen=True)
+class _Markers:
+    """The markers of a tokeniser under a template.
+
+    `pattern` matches the first character of every marker, those that begin inside another one too. `heads` are the
+    first two characters of each: where none of them stands, which is quickly seen, no marker does.
+    """
+
+    template: str
+    pattern: re.Pattern[str]
+    heads: tuple[str, ...]
+
+    def within(self, text: str) -> bool:
+        return any(head in text for head in self.heads) and self.pattern.search(text) is not None
+
+
+def _markers(tokenizer: Any) -> _Markers:
     template = str(tokenizer.chat_template or "")
-    cached = getattr(tokenizer, "_constitute_markers", None)
-    if cached is None or cached[0] != template:
+    cached: _Markers | None = getattr(tokenizer, "_constitute_markers", None)
+    if cached is None or cached.template != template:
         added = tokenizer.added_tokens_decoder.values()
         markers = {str(token) for token in added if token.special or _CONTROL.fullmatch(str(token))}
         markers |= {*tokenizer.all_special_tokens, *_CONTROL.findall(template), _SEPARATOR}
-        spelled = "|".join(re.escape(marker) for marker in sorted(markers) if len(marker.strip()) > 1)
-        cached = template, re.compile(rf"(?={spelled}).", re.DOTALL)
+        spelled = sorted(marker for marker in markers if len(marker.strip()) > 1)
+        pattern = re.compile(rf"(?={'|'.join(map(re.escape, spelled))}).", re.DOTALL)
+        cached = _Markers(template, pattern, tuple(sorted({marker[:2] for marker in spelled})))
         tokenizer._constitute_markers = cached
-    return cached[1]
+    return cached
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -172,4 +202,19 @@ def _plainly_encoded(tokenizer: Any, text: str) -> list[int]:
     # What transformers adds around this call takes as long as the call itself on short texts. It also sets this switch
     # before each call, so whoever called last has left it somewhere.
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    return backend.encode(text, add_special_tokens=False).ids
+    words = None if tokenizer.split_special_tokens else _words(tokenizer, backend)
+    return backend.encode(text, add_special_tokens=False).ids if words is None else words(text)
+
+
+# By tokeniser: the size of its vocabulary, and its words, or None for one that is not cut for. Kept beside it, since a
+# copy of it must not take them along.
+_WORDS: WeakKeyDictionary[Any, tuple[int, WordIds | None]] = WeakKeyDictionary()
+
+
+def _words(tokenizer: Any, backend: Any) -> WordIds | None:
+    size = backend.get_vocab_size()
+    known = _WORDS.get(tokenizer)
+    if known is None or known[0] != size:
+        words = WordIds(lambda text: backend.encode(text, add_special_tokens=False).ids)
+        known = _WORDS[tokenizer] = size, words if reads_by_word(backend) else None
+    return known[1]

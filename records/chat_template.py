@@ -73,8 +73,8 @@ def _of_model(folder: Path) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        words = str(error).strip().splitlines()[0]
+    except Exception as error:  # the readers of tokenisers have no common error: keys, types and Rust's own differ
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"--template {folder}: no tokeniser can be loaded ({words}); expected a model's folder with its own."
         ) from None

@@ -23,7 +23,9 @@ _ALL_TRAIN = {"train": "part-*.jsonl"}
 def write_card(
     folder: Path, row: type[BaseModel], *, files: Mapping[str, str] = _ALL_TRAIN, about: str | None = None
 ) -> None:
-    """Write the dataset card of a folder of such rows; a card that is there is left alone.
+    """Write the dataset card of a folder of such rows; a card that names these columns is left alone.
+
+    One of an earlier release, which knew fewer columns, is written anew: rows of both load under the new one.
 
     Args:
         folder: where the card goes.
@@ -32,17 +34,17 @@ def write_card(
         about: what the card says below its header; names the record where left out.
     """
     path = folder / "README.md"
-    if path.exists():
-        return
     data_files = [{"split": split, "path": pattern} for split, pattern in files.items()]
     header = {
         "configs": [{"config_name": "default", "data_files": data_files}],
         "dataset_info": {"features": features(row)},
     }
+    described = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace").startswith(described):
+        return
     columns = f"{row.__module__.replace('.', '/')}.py"
     named = f"Rows of kind `{folder.name}`; the columns are those of `{row.__name__}` in constitute's `{columns}`."
-    text = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{about or named}\n"
-    write_text_atomic(path, text)
+    write_text_atomic(path, f"{described}\n{about or named}\n")
 
 
 def features(model: type[BaseModel]) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts work done out of a total and shows it, with any further figures the caller names."""
+    """Counts work done out of a total, where that is known, and shows it, with any further figures the caller names."""
 
-    def __init__(self, title: str, total: int, stream: IO[str]) -> None:
+    def __init__(self, title: str, total: int | None, stream: IO[str]) -> None:
         self.title, self.total, self.stream = title, total, stream
         self.done = 0
         self._start = time.monotonic()
@@ -47,17 +47,20 @@ class Progress:
     def _print_line(self) -> None:
         seconds = time.monotonic() - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
-        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
-        parts = [f"{self.title}: {self.done}/{self.total}", f"{rate:.1f}/s", left, self._figures_text()]
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.total else "time left unknown"
+        parts = [f"{self.title}: {self._count()}", f"{rate:.1f}/s", left, self._figures_text()]
         self.stream.write(" · ".join(part for part in parts if part) + "\n")
         self.stream.flush()
+
+    def _count(self) -> str:
+        return str(self.done) if self.total is None else f"{self.done}/{self.total}"
 
     def close(self) -> None:
         """End the bar, or print the last line."""
         if self._bar is not None:
             self._bar[0].stop()
         seconds = time.monotonic() - self._start
-        parts = [f"{self.title}: {self.done}/{self.total} in {seconds:.1f} s", self._figures_text()]
+        parts = [f"{self.title}: {self._count()} in {seconds:.1f} s", self._figures_text()]
         self.stream.write(" · ".join(part for part in parts if part) + "\n")
         self.stream.flush()
 
@@ -66,7 +69,7 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _rich_bar(title: str, total: int, stream: IO[str]):  # type: ignore[no-untyped-def]
+def _rich_bar(title: str, total: int | None, stream: IO[str]):  # type: ignore[no-untyped-def]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -85,8 +88,11 @@ def _rich_bar(title: str, total: int, stream: IO[str]):  # type: ignore[no-untyp
 
 
 @contextmanager
-def progress(title: str, total: int, stream: IO[str] | None = None) -> Iterator[Progress]:
-    """A progress display that ends with the block; on standard error unless a stream is given."""
+def progress(title: str, total: int | None, stream: IO[str] | None = None) -> Iterator[Progress]:
+    """A progress display that ends with the block; on standard error unless a stream is given.
+
+    `total` is None where nobody knows it before the end, as for rows that come one at a time from elsewhere.
+    """
     display = Progress(title, total, stream or sys.stderr)
     try:
         yield display

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,31 @@ def list_objects(url: str, folder: Path) -> list[str]:
         files.invalidate_cache()
         names = files.ls(path, detail=False) if files.exists(path) else []
     return [files.unstrip_protocol(name) for name in sorted(names) if name.endswith(".jsonl")]
+
+
+def fetch_object(place: str, path: Path) -> None:
+    """Bring an object to a file of this machine, whole or not at all.
+
+    Raises:
+        StageError: the object cannot be read.
+    """
+    with told(place, "read", "it holds rows of this run"):
+        files, source = filesystem(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.tmp")
+        partial.write_bytes(files.cat_file(source))
+        os.replace(partial, path)
+
+
+def remove_object(place: str) -> None:
+    """Away with an object whose rows are here.
+
+    Raises:
+        StageError: it cannot be removed.
+    """
+    with told(place, "removed", "its rows are safe in the run folder"):
+        files, path = filesystem(place)
+        files.rm_file(path)
 
 
 def filesystem(place: str) -> tuple[Any, str]:

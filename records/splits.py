@@ -24,7 +24,7 @@ class SplitShares(Settings):
 
 def normalise(text: str) -> str:
     """NFKC, case-folded, runs of white space as one space."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def prompt_id(messages: Sequence[Message]) -> str:
@@ -126,11 +126,18 @@ _FUNCTION_WORDS = frozenset(
 )
 
 
+def content_words(text: str) -> list[str]:
+    """What a text is about: its normalised words without function words, in order.
+
+    A text of function words only is one word: itself. Without spaces between words, a phrase counts as a word.
+    """
+    text = normalise(text)
+    return [word for word in re.findall(r"\w+", text) if word not in _FUNCTION_WORDS] or [text]
+
+
 def content_key(messages: Sequence[Message]) -> str:
     """What the user turns are about: their content words, sorted. Equal keys are near-duplicates.
 
     Prompts that differ in one content word have different keys. Prompts of function words only are their own key.
     """
-    text = normalise(" ".join(message.content for message in messages if message.role == "user"))
-    words = re.findall(r"\w+", text)
-    return " ".join(sorted(word for word in words if word not in _FUNCTION_WORDS)) or text
+    return " ".join(sorted(content_words(" ".join(message.content for message in messages if message.role == "user"))))

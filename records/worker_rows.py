@@ -7,18 +7,23 @@ is already in the round, whatever kind of row that is, is a duplicate and goes.
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from records.row_objects import ObjectRows, filesystem, list_objects, round_url, told
+from pydantic import ValidationError
+
+from records.row_objects import ObjectRows, fetch_object, list_objects, remove_object, round_url
 from records.rows import Pair, Reject
-from records.shard import shard_ids, shards
-from records.store import RowStore, read_rows
+from records.shard import DamagedShardError, shard_ids, shard_rows, shards
+from records.store import RowStore
 
 WORKERS = "workers"
+_OBJECT = "part-object-"
 KINDS: dict[str, type[Pair | Reject]] = {"pairs": Pair, "rejects": Reject}
 
 
@@ -71,11 +76,27 @@ def open_rows(url: str | None, folder: Path, name: str) -> WorkerRows:
 
 
 def own_ids(folder: Path, name: str) -> set[str]:
-    """The chains of which a worker that is gone has left whole rows in the round's folder."""
-    return {row["id"] for kind in KINDS for row in read_rows(folder / WORKERS / name / kind)}
+    """The chains of which a worker that is gone has left whole rows in the round's folder.
+
+    Those in a damaged shard are not among them; the next collection names it.
+    """
+    found: set[str] = set()
+    for path, growing in _left_by(folder / WORKERS / name):
+        with suppress(DamagedShardError):
+            found.update([row.id for row in _rows(path, growing=growing)])
+    return found
 
 
-def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) -> int:
+class Collected(NamedTuple):
+    """What a collection came to."""
+
+    rows: int
+    """Rows that are the round's now and were not before."""
+    duplicates: int
+    """Rows that went, since the round had one of the same chain."""
+
+
+def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) -> Collected:
     """Bring the workers' rows into a round's `pairs/` and `rejects/`, each id once.
 
     A kill at any instant loses nothing: the next collection goes on. Shards of workers that have closed them are moved
@@ -86,63 +107,84 @@ def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) 
         url: where workers put objects, if they do.
         closed: names of the workers that have closed their shards.
 
-    Returns:
-        How many rows were duplicates.
-
     Raises:
         StageError: a row cannot be written, or an object cannot be read.
-        DamagedShardError: a shard holds something else than rows.
+        DamagedShardError: a shard holds something else than rows. All others are collected by then. An object like that
+            is first brought here; when one is set aside, the next call names the next.
     """
-    workers = sorted(path for path in (folder / WORKERS).glob("*") if path.is_dir())
     objects = list_objects(url, folder) if url else []
-    if not workers and not objects:
-        return 0
-    stores = {kind: RowStore(folder / kind) for kind in KINDS}
+    if not (folder / WORKERS).exists() and not objects:
+        return Collected(0, 0)
+    stores, counts = {kind: RowStore(folder / kind) for kind in KINDS}, Counter[str]()
+    workers = sorted(path for path in (folder / WORKERS).glob("*") if path.is_dir())
     try:
         for worker in workers:
             if worker.name in closed:
-                _adopt(worker, stores)
-        duplicates = sum(not _copied(row, stores) for row in _rows_left(workers, objects))
+                _adopt(worker, stores, counts)
+        left = [shard for worker in workers for shard in _left_by(worker)]
+        left += [(path, False) for path in sorted((folder / WORKERS).glob(f"{_OBJECT}*"))]
+        fetched = (_fetched(place, folder / WORKERS) for place in objects)
+        damaged = [error for shard in chain(left, fetched) if (error := _copy(*shard, stores, counts))]
     finally:
         for store in stores.values():
             store.close()
-    shutil.rmtree(folder / WORKERS, ignore_errors=True)
     for place in objects:
-        with told(place, "removed", "its rows are safe in the run folder"):
-            files, path = filesystem(place)
-            files.rm_file(path)
-    return duplicates
+        remove_object(place)
+    if damaged:
+        raise damaged[0]
+    shutil.rmtree(folder / WORKERS, ignore_errors=True)
+    return Collected(counts["rows"], counts["duplicates"])
 
 
-def _adopt(worker: Path, stores: dict[str, RowStore]) -> None:
+def _adopt(worker: Path, stores: dict[str, RowStore], counts: Counter[str]) -> None:
     """Move the shards in which every row is new; the others stay, to be copied."""
     for kind in KINDS:
         for shard in shards(worker / kind):
-            ids = list(shard_ids(shard))
-            if len(set(ids)) == len(ids) and not any(id in store.ids for store in stores.values() for id in ids):
-                stores[kind].adopt(shard, ids)
+            with suppress(DamagedShardError):  # copying says so
+                ids = list(shard_ids(shard))
+                if len(set(ids)) == len(ids) and not any(id in store.ids for store in stores.values() for id in ids):
+                    stores[kind].adopt(shard, ids)
+                    counts["rows"] += len(ids)
 
 
-def _copied(row: Pair | Reject, stores: dict[str, RowStore]) -> bool:
-    """Whether a row was new, and is now among the round's."""
-    if any(row.id in store.ids for store in stores.values()):
-        return False
-    stores[_kind(row)].append(row)
-    return True
+def _left_by(worker: Path) -> Iterator[tuple[Path, bool]]:
+    """The shards of a worker, each with whether its end may be torn."""
+    for kind in KINDS:
+        paths = shards(worker / kind)
+        yield from ((path, path == paths[-1]) for path in paths)
 
 
-def _rows_left(workers: list[Path], objects: list[str]) -> Iterator[Pair | Reject]:
-    for worker in workers:
-        for kind, model in KINDS.items():
-            for row in read_rows(worker / kind):
-                yield model.model_validate(row)
-    for place in objects:
-        with told(place, "read", "it holds rows of this run"):
-            files, path = filesystem(place)
-            lines = files.cat_file(path).splitlines()
-        for line in lines:
-            row = json.loads(line)
-            yield KINDS["rejects" if "reason" in row else "pairs"].model_validate(row)
+def _fetched(place: str, folder: Path) -> tuple[Path, bool]:
+    """An object as a file of this machine, which stays if it is damaged."""
+    path = folder / f"{_OBJECT}{place.rpartition('/')[2]}"
+    fetch_object(place, path)
+    return path, False
+
+
+def _copy(path: Path, growing: bool, stores: dict[str, RowStore], counts: Counter[str]) -> DamagedShardError | None:
+    """Copy the rows that the round does not have; none of a shard that is damaged anywhere, which is returned."""
+    try:
+        for _ in _rows(path, growing=growing):
+            pass
+    except DamagedShardError as error:
+        return error
+    for row in _rows(path, growing=growing):
+        new = not any(row.id in store.ids for store in stores.values())
+        counts["rows" if new else "duplicates"] += 1
+        if new:
+            stores[_kind(row)].append(row)
+    if path.name.startswith(_OBJECT):
+        path.unlink()
+    return None
+
+
+def _rows(path: Path, *, growing: bool) -> Iterator[Pair | Reject]:
+    for number, found in enumerate(shard_rows(path, growing=growing), 1):
+        try:
+            row = KINDS["rejects" if "reason" in found else "pairs"].model_validate(found)
+        except (TypeError, ValidationError):
+            raise DamagedShardError(path, f"row {number} has not the columns of one") from None
+        yield row
 
 
 def _kind(row: Pair | Reject) -> str:

@@ -34,8 +34,22 @@ ONLY_IN = {
     "peft": ("trainer/",),
     "httpx": ("generator/exchange.py",),
     "ray": ("loop/cluster.py",),
+    "datasketch": ("records/near.py",),
 }
-HEAVY = {"torch", "vllm", "transformers", "trl", "peft", "datasets", "matplotlib", "pyarrow", "httpx", "ray"}
+HEAVY = {
+    "torch",
+    "vllm",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "matplotlib",
+    "pyarrow",
+    "httpx",
+    "datasketch",
+    "scipy",
+    "ray",
+}
 COMMAND = Path(sys.executable).with_name("constitute")
 
 

@@ -79,6 +79,9 @@ class TrainConfig(Settings):
     """Preference data of your own, trained on in every round beside the pairs that the run makes: files or folders in
     TRL's preference format. `constitute train` takes it alone, before anything is generated. Pairs on prompts that the
     run holds out are left out, listed and counted."""
+    contradictions: Literal["drop", "keep"] = "drop"
+    """Of pairs that prefer the same two texts on the same prompt in opposite ways, in whatever rounds or files they
+    are: `drop` trains on none, lists and counts them; `keep` trains on all."""
     warm_up: Literal["none", "sft"] = "none"
     """`sft` first trains the base on the revisions of a first pass (the supervised stage of Constitutional AI)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

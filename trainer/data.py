@@ -14,6 +14,7 @@ from typing import Any
 from records.chat import encode_pair
 from records.errors import DataError
 from records.held_out import NOTHING_HELD_OUT, HeldOut
+from records.opinions import opinion, opposites
 from trainer.preferences import Preference, raise_problems, read_preferences
 
 
@@ -43,14 +44,23 @@ class PairSet:
     """Pairs whose sides differ as text but not as tokens (white space that the template strips): nothing to learn."""
     held_out: tuple[str, ...] = ()
     """Pairs to train on whose prompt is held out for validation or test."""
+    contradictory: tuple[str, ...] = ()
+    """Pairs that prefer what another one, of whatever round or source, says is the worse of the same two texts."""
 
     @property
     def left_out(self) -> dict[str, tuple[str, ...]]:
         """The ids of what is left out, by reason."""
-        return {"too_long": self.too_long, "same_tokens": self.same_tokens, "held_out": self.held_out}
+        return {reason: getattr(self, reason) for reason in ("too_long", "same_tokens", "held_out", "contradictory")}
 
 
-def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out: HeldOut = NOTHING_HELD_OUT) -> PairSet:
+def load_pairs(
+    paths: Sequence[Path],
+    tokenizer: Any,
+    max_tokens: int,
+    held_out: HeldOut = NOTHING_HELD_OUT,
+    *,
+    keep_contradictions: bool = False,
+) -> PairSet:
     """Read, check and encode preference data.
 
     Args:
@@ -58,30 +68,47 @@ def load_pairs(paths: Sequence[Path], tokenizer: Any, max_tokens: int, held_out:
         tokenizer: the model's; with a chat template where the data is conversational.
         max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
         held_out: the prompts that may not be trained on; pairs on these are listed and left out.
+        keep_contradictions: else pairs that contradict another one are left out, and that one too.
 
     Raises:
         DataError: rows that cannot be used, all at once; or no training pair is left.
         ConfigError: conversational data, and the tokeniser has no chat template.
     """
     preferences = read_preferences(paths)
-    pairs = _sorted_out(preferences, tokenizer, max_tokens, held_out)
+    against = frozenset[str]() if keep_contradictions else _contradictory(preferences)
+    pairs = _sorted_out(preferences, tokenizer, max_tokens, held_out, against)
     if not pairs.train:
         raise DataError(
             f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(pairs.validation)} are "
             f"for validation only, {len(pairs.too_long)} are longer than {max_tokens} tokens, {len(pairs.same_tokens)} "
-            f"have sides that are the same tokens, {len(pairs.held_out)} are on held-out prompts. Raise "
-            "train.max_tokens, or make more pairs."
+            f"have sides that are the same tokens, {len(pairs.held_out)} are on held-out prompts, "
+            f"{len(pairs.contradictory)} contradict each other. Raise train.max_tokens, or make more pairs."
         )
     return pairs
 
 
-def _sorted_out(preferences: Sequence[Preference], tokenizer: Any, max_tokens: int, held_out: HeldOut) -> PairSet:
+def _contradictory(preferences: Sequence[Preference]) -> frozenset[str]:
+    """Where the pairs stand that another one contradicts; ids may be those of two files."""
+    said = (opinion(one.where, one.prompt, one.chosen, one.rejected) for one in preferences)
+    return frozenset(opposites(said))
+
+
+def _sorted_out(
+    preferences: Sequence[Preference],
+    tokenizer: Any,
+    max_tokens: int,
+    held_out: HeldOut,
+    contradictory: frozenset[str],
+) -> PairSet:
     problems: list[str] = []
     kept: dict[str, list[EncodedPair]] = {"train": [], "validation": []}
-    left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": []}
+    left_out: dict[str, list[str]] = {"too_long": [], "same_tokens": [], "held_out": [], "contradictory": []}
     for preference in preferences:
         if preference.split == "train" and preference.prompt in held_out:
             left_out["held_out"].append(preference.id)
+            continue
+        if preference.where in contradictory:
+            left_out["contradictory"].append(preference.id)
             continue
         try:
             pair = encode_preference(preference, tokenizer)

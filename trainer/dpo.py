@@ -116,7 +116,8 @@ def _read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
     tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
     context = context_of(job.model, trust_remote_code=job.trust_remote_code)
     most = min(job.config.max_tokens, context or job.config.max_tokens)
-    return tokenizer, load_pairs(job.pairs, tokenizer, most, job.held_out)
+    keep = job.config.contradictions == "keep"
+    return tokenizer, load_pairs(job.pairs, tokenizer, most, job.held_out, keep_contradictions=keep)
 
 
 def _begin_policy(job: TrainJob) -> tuple[Any, str]:
@@ -204,6 +205,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "too_long": len(pairs.too_long),
         "same_tokens": len(pairs.same_tokens),
         "held_out": len(pairs.held_out),
+        "contradictory": len(pairs.contradictory),
         "steps": len(log.steps),
         "first_loss": log.steps[0]["loss"],
         **{key: mean(last_tenth(log.steps), key) for key in FIGURES},

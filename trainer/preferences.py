@@ -3,13 +3,12 @@
 A path is a folder of this project's shards, a file (`.jsonl`, `.json`, `.parquet`), a folder of such files, or a
 dataset saved with `save_to_disk`. A row holds `chosen` and `rejected`, and `prompt` unless both sides begin with it;
 each is text (standard format) or a list of messages (conversational format). A column `split` says train or
-validation; without one a file named `validation...` or `test...` says it for its rows. Everything is checked before
-anything trains.
+validation; so does the name of a file or of a folder around it (records/sources/split_names.py), and of the two what
+keeps a row the further from training counts. Everything is checked before anything trains.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from records.errors import DataError
-from records.rows import Message
-from records.sources.readers import Unreadable, numbered_rows
+from records.rows import Message, Split
+from records.sources.data_sets import saved_splits
+from records.sources.readers import Unreadable, is_own, numbered_rows
 from records.sources.sides import RowProblem, check_sides, common_length, messages_of
-from records.store import shards
+from records.sources.split_names import split_of_place, strictest
 
 Side = str | tuple[Message, ...]
 
@@ -51,7 +51,8 @@ def read_preferences(paths: Sequence[Path]) -> list[Preference]:
     problems: list[str] = []
     for path in paths:
         for source in _sources(path):
-            found, wrong = _read_source(source)
+            # The rows of this project's own shards say themselves which split they are in.
+            found, wrong = _read_source(source, None if is_own(source) else split_of_place(source, path))
             rows += found
             problems += wrong
     raise_problems(problems)
@@ -99,11 +100,11 @@ def _sources(path: Path) -> list[Path]:
             )
         return [path]
     if (path / "dataset_dict.json").exists():
-        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        splits = saved_splits(path)
         raise DataError(
             f"{path}: a saved dataset of several splits ({', '.join(splits)}); give one of them: {path / splits[0]}."
         )
-    if shards(path) or (path / "state.json").exists():
+    if is_own(path) or (path / "state.json").exists():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
     if not files:
@@ -113,7 +114,7 @@ def _sources(path: Path) -> list[Path]:
     return files
 
 
-def _read_source(source: Path) -> tuple[list[Preference], list[str]]:
+def _read_source(source: Path, place: Split | None) -> tuple[list[Preference], list[str]]:
     rows: list[Preference] = []
     faults: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
@@ -121,7 +122,7 @@ def _read_source(source: Path) -> tuple[list[Preference], list[str]]:
         try:
             if isinstance(row, Unreadable):
                 raise RowProblem("unreadable", f"not JSON ({row.reason})")
-            preference = _preference(row, source, number)
+            preference = _preference(row, source, number, place)
             if "provenance" in row and seen.setdefault(preference.id, number) != number:
                 raise RowProblem(
                     "id_twice", f"id {preference.id} is also that of row {seen[preference.id]}; expected each id once"
@@ -134,7 +135,7 @@ def _read_source(source: Path) -> tuple[list[Preference], list[str]]:
     return rows, group_rows(str(source), sorted(faults))
 
 
-def _preference(row: Any, source: Path, number: int) -> Preference:
+def _preference(row: Any, source: Path, number: int, place: Split | None) -> Preference:
     if not isinstance(row, dict):
         raise RowProblem("unreadable", f"is {type(row).__name__}; expected an object with {', '.join(_COLUMNS)}")
     missing = [name for name in ("chosen", "rejected") if row.get(name) is None]
@@ -150,24 +151,20 @@ def _preference(row: Any, source: Path, number: int) -> Preference:
         raise RowProblem("same_answers", "chosen equals rejected; expected two different answers")
     id = row.get("id")
     name = id if isinstance(id, str) and id else f"{source.name}:{number}"
-    return Preference(name, f"{source}: row {number}", _split(row, source), prompt, chosen, rejected)
+    return Preference(name, f"{source}: row {number}", _split(row, place), prompt, chosen, rejected)
 
 
-def _split(row: dict[str, Any], source: Path) -> Literal["train", "validation"]:
-    split = row.get("split") or _split_of_name(source)
+def _split(row: dict[str, Any], place: Split | None) -> Literal["train", "validation"]:
+    split = row.get("split") or place or "train"
+    if split in ("train", "validation", "test"):
+        split = strictest(split, place) or split
     if split == "train":
         return "train"
     if split == "validation":
         return "validation"
-    held_out = ", which is held out for evaluation" if split == "test" else ""
+    by_name = " by the name of its file or folder" if split == place and row.get("split") != split else ""
+    held_out = f"{by_name}, which is held out for evaluation" if split == "test" else ""
     raise RowProblem("held_out", f"split is {split!r}{held_out}; expected train or validation")
-
-
-def _split_of_name(source: Path) -> str:
-    first = re.split(r"[-_.]", source.name)[0] if source.is_file() else "train"
-    if first in ("valid", "validation", "dev", "eval"):
-        return "validation"
-    return "test" if first == "test" else "train"
 
 
 def _sides(row: dict[str, Any]) -> tuple[Side, Side, Side]:

@@ -30,7 +30,7 @@ def simulate(
 
     draw = random.Random(1)
     total = workers * in_flight * max(4, 20_000 // (workers * in_flight))
-    book: LeaseBook[int] = LeaseBook({str(number): number for number in range(total)})
+    book: LeaseBook[int] = LeaseBook(((str(number), number) for number in range(total)), total)
     events: list[tuple[float, int, int, int]] = []  # when, order, worker, chain or -1 for a served report
     queued: list[list[int]] = [[] for _ in range(workers)]
     new: list[list[str]] = [[] for _ in range(workers)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from records.rows import Message
+from records.rows import Message, TrailEntry
 from records.sources.sides import RowProblem, check_sides, common_length, messages_of
 from records.sources.transcripts import is_open_transcript, is_transcript, transcript_turns
 
@@ -27,6 +27,8 @@ class Comparison:
     rejected: tuple[Message, ...]
     chosen_rating: float | None = None
     rejected_rating: float | None = None
+    trail: tuple[TrailEntry, ...] = ()
+    """What the source keeps of how the chosen answer came to be."""
 
 
 def column(row: Row, name: str) -> Any:
@@ -60,11 +62,23 @@ def found_columns(row: Row) -> str:
     return listed if len(listed) <= 120 else f"{listed[:117]}..."
 
 
-def entries(value: Any) -> list[Any]:
-    """A list of mappings, also where a columnar file holds it as a mapping of lists."""
-    if isinstance(value, dict) and value and all(isinstance(inner, list) for inner in value.values()):
-        count = min(len(inner) for inner in value.values())
-        return [{name: inner[index] for name, inner in value.items()} for index in range(count)]
+def entries(value: Any, *names: str) -> list[Any]:
+    """A list of mappings, also where a columnar file holds it as a mapping of lists.
+
+    Args:
+        value: the column.
+        names: what of each mapping is wanted; other lists beside these may have any length.
+
+    Raises:
+        RowProblem: the lists that are wanted differ in length, so that nobody knows what belongs together.
+    """
+    if isinstance(value, dict):
+        lists = {name: value[name] for name in names if isinstance(value.get(name), list)}
+        lengths = {len(inner) for inner in lists.values()}
+        if len(lengths) > 1:
+            found = ", ".join(f"{len(inner)} {name}" for name, inner in lists.items())
+            raise RowProblem("rating", f"found lists of unequal lengths ({found}); expected one of each for each")
+        return [dict(zip(lists, inner, strict=True)) for inner in zip(*lists.values(), strict=True)]
     return list(value) if isinstance(value, list | tuple) else []
 
 
@@ -82,9 +96,9 @@ def compare(prompt: Any, chosen: Any, rejected: Any, ratings: Ratings = (None, N
     """
     if None not in ratings and ratings[0] == ratings[1]:
         return []
-    if None not in ratings and not _number(ratings[0]) > _number(ratings[1]):
+    if ratings[0] is not None and ratings[1] is not None and not ratings[0] > ratings[1]:
         raise RowProblem("rating", f"chosen is rated {ratings[0]}, rejected {ratings[1]}; expected chosen above it")
-    if _is_whole(prompt, chosen) and _is_whole(prompt, rejected):
+    if (_is_whole(prompt, chosen) and _is_whole(prompt, rejected)) or _share_a_user_turn(chosen, rejected):
         asked, best, worst = _without_common_turns(prompt, _turns("chosen", chosen), _turns("rejected", rejected))
     elif prompt is None:
         raise RowProblem(
@@ -126,6 +140,16 @@ def _is_whole(prompt: Any, side: Any) -> bool:
     return isinstance(side, list | tuple) and (len(side) > 1 or prompt is None)
 
 
+def _share_a_user_turn(chosen: Any, rejected: Any) -> bool:
+    """Whether both sides are flat dialogues that begin alike: then neither is the text of an answer."""
+    if not (
+        isinstance(chosen, str) and isinstance(rejected, str) and is_transcript(chosen) and is_transcript(rejected)
+    ):
+        return False
+    first, second = transcript_turns(chosen), transcript_turns(rejected)
+    return any(turn.role == "user" for turn in first[: common_length(first, second)])
+
+
 def _without_common_turns(
     prompt: Any, chosen: tuple[Message, ...], rejected: tuple[Message, ...]
 ) -> tuple[tuple[Message, ...], ...]:
@@ -137,7 +161,8 @@ def _without_common_turns(
     common = chosen[:length]
     said = [message.content for message in common]
     # A prompt column beside whole conversations repeats what was asked, often its last or first turn alone.
-    if prompt is not None and not {turn.content for turn in prompt_turns(prompt)} <= set(said):
+    # It may itself spell a dialogue, so as a text it comes first.
+    if prompt is not None and prompt not in said and not {turn.content for turn in prompt_turns(prompt)} <= set(said):
         raise RowProblem("no_common_prompt", "prompt is no turn that chosen and rejected share; expected it in both")
     return common, chosen[length:], rejected[length:]
 
@@ -158,8 +183,8 @@ def rank(
     Args:
         prompt: as in `compare`.
         answers: texts or lists of messages, at least two.
-        ratings: one for each; numbers, or the words best and worst (others lie between).
-        lower_is_better: they are ranks, 1 the best; the pair then carries no ratings.
+        ratings: one for each; all numbers, or all one of the words best and worst.
+        lower_is_better: numbers are ranks, 1 the best; the pair then carries no ratings.
 
     Raises:
         RowProblem: there are fewer than two answers, or ratings that are no numbers or not one for each.
@@ -167,7 +192,7 @@ def rank(
     if len(answers) < 2 or len(answers) != len(ratings):
         found = f"{len(answers)} answers and {len(ratings)} ratings"
         raise RowProblem("rating", f"found {found}; expected two answers or more and a rating for each")
-    numbers = [-_number(rating) if lower_is_better else _number(rating) for rating in ratings]
+    numbers = numbers_of(ratings, lower_is_better=lower_is_better)
     best, worst = numbers.index(max(numbers)), numbers.index(min(numbers))
     if numbers[best] == numbers[worst]:
         return []
@@ -175,23 +200,42 @@ def rank(
     return compare(prompt, answers[best], answers[worst], rated)
 
 
+def numbers_of(ratings: Sequence[Any], *, lower_is_better: bool = False) -> list[float]:
+    """Ratings as numbers of which more is better; the words best and worst are 1 and -1, whatever numbers mean.
+
+    Raises:
+        RowProblem: one is neither, or words stand beside numbers, which nothing sets in an order.
+    """
+    worded = [_WORDS[rating] for rating in ratings if isinstance(rating, str) and rating in _WORDS]
+    if not worded:
+        return [-_number(rating) if lower_is_better else _number(rating) for rating in ratings]
+    if len(worded) != len(ratings):
+        found = ", ".join(str(rating)[:40] for rating in ratings)
+        raise RowProblem("rating", f"ratings are {found}; expected numbers alone, or the words best and worst alone")
+    return worded
+
+
+_WORDS = {"best": 1.0, "worst": -1.0}
+
+
 def _number(rating: Any) -> float:
-    if rating in ("best", "worst"):
-        return 1.0 if rating == "best" else -1.0
     try:
         number = float(rating) if not isinstance(rating, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise RowProblem("rating", f"a rating is {str(rating)[:40]!r}; expected a number, best or worst")
     return number
 
 
-def rating_of(row: Row, name: str) -> float | None:
-    """A rating column as a number; None where it is absent.
+def ratings_of(row: Row, chosen: str, rejected: str) -> Ratings:
+    """The two rating columns as numbers; None where one is absent.
 
     Raises:
-        RowProblem: it is there and no number.
+        RowProblem: one is there and no rating, or one is a word and the other a number.
     """
-    value = column(row, name)
-    return None if value is None or value == "" else _number(value)
+    values = [column(row, name) for name in (chosen, rejected)]
+    given = [value for value in values if value is not None and value != ""]
+    numbers = iter(numbers_of(given))
+    first, second = (None if value is None or value == "" else next(numbers) for value in values)
+    return first, second

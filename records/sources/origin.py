@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, model_validator
 
 from records.strict import Settings
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+
 
 class Query(Settings):
-    """Rows of a database, through DuckDB, read-only."""
+    """Rows of a DuckDB or SQLite database, read-only."""
 
     connect: str = Field(min_length=1)
-    """Path of a DuckDB database file. It is opened read-only, and the query reaches nothing outside it."""
+    """Path of a DuckDB or SQLite database file. It is opened read-only, and the query reaches nothing outside it."""
     query: str = Field(min_length=1)
     """One SELECT; its columns are the columns of the rows."""
 
@@ -26,7 +30,8 @@ class Origin(Settings):
     subset: str | None = None
     """The hub data set's configuration, where it has several."""
     split: str | None = None
-    """Which split of a hub data set (train when empty) or of a saved data set that has several."""
+    """Which split of a hub data set (train when empty), of a saved data set that has several, or of a folder whose
+    files are named after their splits. Pairs of a split that is called test are never trained on."""
     revision: str | None = None
     """Commit, tag or branch of the hub data set; name a commit to read the same rows next year."""
     sql: Query | None = None
@@ -42,6 +47,8 @@ class Origin(Settings):
             raise ValueError("found subset or revision without hub; expected them beside a hub data set only")
         if self.split and self.hub is None and self.path is None:
             raise ValueError("found split; expected it beside hub, or beside the path of a saved data set")
+        if self.hub is not None and not _HUB_ID.fullmatch(self.hub):
+            raise ValueError(f"found hub {self.hub!r}; expected OWNER/NAME")
         if self.preset is not None:
             # Here and not above: most run files name none.
             from records.sources.presets import preset_named

@@ -7,10 +7,10 @@ each prompt of the row. A layout that says nothing about which answer is better 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from records.rows import Message
+from records.rows import Message, TrailEntry
 from records.sources.comparisons import (
     Comparison,
     Row,
@@ -19,13 +19,17 @@ from records.sources.comparisons import (
     entries,
     found_columns,
     rank,
-    rating_of,
+    ratings_of,
     text_of,
 )
+from records.sources.exported import annotated_pair, annotated_prompt, nemo_pair, nemo_prompt
+from records.sources.hhh import hhh_pair, hhh_prompt
 from records.sources.sides import RowProblem, common_length, messages_of
 from records.sources.transcripts import transcript_turns
 
 Fields = dict[str, Any]
+_PROMPT = frozenset({"prompt", "messages"})
+_SIDES = frozenset({"chosen", "rejected", "chosen_rating", "rejected_rating"})
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,11 @@ class Preset:
     """How one layout is read; `no_pairs` says why it has none, where `pairs` is empty."""
 
     prompts: Callable[[Row], list[Fields]]
-    pairs: Callable[[Row], list[Comparison]] | None = None
+    pairs: Callable[[Row, Any], list[Comparison]] | None = None
+    """The pairs of a row; its second argument is a prompt that was named beside the preset, or None."""
     no_pairs: str = ""
+    takes: frozenset[str] = _PROMPT
+    """The columns of a pair that may be named beside the preset, and then stand in for its own."""
 
 
 def preset_named(name: str) -> Preset:
@@ -69,21 +76,29 @@ def _dialogue_prompt(row: Row) -> list[Fields]:
     return [{"messages": shared[: users[-1] + 1]}]
 
 
-def _dialogue_pair(row: Row) -> list[Comparison]:
+def _dialogue_pair(row: Row, prompt: Any) -> list[Comparison]:
+    """A prompt that was named must be a turn that both share, as the row's own must."""
     missing = [name for name in ("chosen", "rejected") if row.get(name) is None]
     if missing:
         raise RowProblem("no_column", f"no column {missing[0]} (found {found_columns(row)}); expected two dialogues")
-    ratings = rating_of(row, "score_chosen"), rating_of(row, "score_rejected")
-    return compare(row.get("prompt"), row["chosen"], row["rejected"], ratings)
+    named = "chosen_rating" in row or "rejected_rating" in row
+    names = ("chosen_rating", "rejected_rating") if named else ("score_chosen", "score_rejected")
+    asked = row.get("prompt") if prompt is None else prompt
+    return compare(asked, row["chosen"], row["rejected"], ratings_of(row, *names))
+
+
+def _asked(prompt: Any, own: Callable[[Row], list[Fields]], row: Row) -> Any:
+    """The prompt that was named, or else the layout's own."""
+    return own(row)[0]["prompt"] if prompt is None else prompt
 
 
 def _webgpt_prompt(row: Row) -> list[Fields]:
     return [{"prompt": text_of(row, "question" if isinstance(row.get("question"), str) else "question.full_text")}]
 
 
-def _webgpt_pair(row: Row) -> list[Comparison]:
+def _webgpt_pair(row: Row, prompt: Any) -> list[Comparison]:
     answers = [text_of(row, f"answer_{side}") for side in (0, 1)]
-    return rank(_webgpt_prompt(row)[0]["prompt"], answers, [row.get(f"score_{side}") for side in (0, 1)])
+    return rank(_asked(prompt, _webgpt_prompt, row), answers, [row.get(f"score_{side}") for side in (0, 1)])
 
 
 def _summary_prompt(row: Row) -> list[Fields]:
@@ -91,13 +106,15 @@ def _summary_prompt(row: Row) -> list[Fields]:
     return [{"prompt": text_of(row, name)}]
 
 
-def _summary_pair(row: Row) -> list[Comparison]:
-    answers = [text_of(entry, "text") if isinstance(entry, dict) else entry for entry in entries(row.get("summaries"))]
+def _summary_pair(row: Row, prompt: Any) -> list[Comparison]:
+    answers = [
+        text_of(entry, "text") if isinstance(entry, dict) else entry for entry in entries(row.get("summaries"), "text")
+    ]
     choice = row.get("choice")
     if len(answers) != 2 or choice not in (0, 1) or isinstance(choice, bool):
         found = f"{len(answers)} summaries and choice {choice!r}"
         raise RowProblem("rating", f"found {found}; expected two summaries and choice 0 or 1")
-    return compare(_summary_prompt(row)[0]["prompt"], answers[choice], answers[1 - choice])
+    return compare(_asked(prompt, _summary_prompt, row), answers[int(choice)], answers[1 - int(choice)])
 
 
 def _eli5_prompt(row: Row) -> list[Fields]:
@@ -106,21 +123,38 @@ def _eli5_prompt(row: Row) -> list[Fields]:
     return [{"prompt": f"{title}\n\n{more}" if isinstance(more, str) and more.strip() else title}]
 
 
-def _eli5_pair(row: Row) -> list[Comparison]:
-    answers = entries(row.get("answers"))
+def _eli5_pair(row: Row, prompt: Any) -> list[Comparison]:
+    answers = entries(row.get("answers"), "text", "score")
     if not all(isinstance(answer, dict) for answer in answers):
         raise RowProblem("no_column", "answers holds no text and score; expected both for each answer")
     scores = [answer.get("score") for answer in answers]
-    return rank(_eli5_prompt(row)[0]["prompt"], [text_of(answer, "text") for answer in answers], scores)
+    return rank(_asked(prompt, _eli5_prompt, row), [text_of(answer, "text") for answer in answers], scores)
 
 
-def _palms_pair(row: Row) -> list[Comparison]:
-    """The last revision over the first draft, as the chain of critiques left them."""
-    drafts, steps = entries(row.get("initial_response")), entries(row.get("cst"))
+def _palms_pair(row: Row, prompt: Any) -> list[Comparison]:
+    """The last revision over the first draft, with the chain of critiques and revisions as the trail."""
+    drafts = entries(row.get("initial_response"), "sample")
+    steps = entries(row.get("cst"), "cst_key", "critique", "revision")
     if not drafts or not steps:
         raise RowProblem("no_column", f"no initial_response or no cst (found {found_columns(row)}); expected both")
     revision = column(steps[-1], "revision.sample") if isinstance(steps[-1], dict) else None
-    return compare(text_of(row, "rl_prompt"), revision, text_of(drafts[0], "sample"))
+    pairs = compare(_palms_prompt(row, prompt), revision, text_of(drafts[0], "sample"))
+    return [replace(pair, trail=_palms_trail(steps)) for pair in pairs]
+
+
+def _palms_prompt(row: Row, prompt: Any) -> Any:
+    return text_of(row, "rl_prompt") if prompt is None else prompt
+
+
+def _palms_trail(steps: list[Any]) -> tuple[TrailEntry, ...]:
+    said = [
+        TrailEntry(kind=kind, principle=str(column(step, "cst_key") or ""), text=text)
+        for step in steps
+        if isinstance(step, dict)
+        for kind in ("critique", "revision")
+        if isinstance(text := column(step, f"{kind}.sample"), str)
+    ]
+    return tuple(said)
 
 
 def _trait_prompts(row: Row) -> list[Fields]:
@@ -131,8 +165,8 @@ def _trait_prompts(row: Row) -> list[Fields]:
 
 
 PRESETS: dict[str, Preset] = {
-    "hh-rlhf": Preset(_dialogue_prompt, _dialogue_pair),
-    "ultrafeedback-binarized": Preset(_dialogue_prompt, _dialogue_pair),
+    "hh-rlhf": Preset(_dialogue_prompt, _dialogue_pair, takes=_PROMPT | _SIDES),
+    "ultrafeedback-binarized": Preset(_dialogue_prompt, _dialogue_pair, takes=_PROMPT | _SIDES),
     "webgpt-comparisons": Preset(_webgpt_prompt, _webgpt_pair),
     "summarize-from-feedback": Preset(_summary_prompt, _summary_pair),
     "eli5": Preset(_eli5_prompt, _eli5_pair),
@@ -140,8 +174,14 @@ PRESETS: dict[str, Preset] = {
         lambda row: [{"prompt": text_of(row, "question")}],
         no_pairs="says who answered and not which answer is better; say which side you hold to be better with "
         "--columns chosen=human_answers,rejected=chatgpt_answers (or the other way round)",
+        takes=_PROMPT | _SIDES,
     ),
-    "mt-bench": Preset(lambda row: [{"turns": row.get("turns")}], no_pairs="holds questions and no answers"),
+    "hhh": Preset(hhh_prompt, hhh_pair),
+    "mt-bench": Preset(
+        lambda row: [{"turns": row.get("turns")}], no_pairs="holds questions and no answers", takes=frozenset()
+    ),
     "palms": Preset(lambda row: [{"transcript": text_of(row, "rl_prompt")}], _palms_pair),
-    "traits": Preset(_trait_prompts, no_pairs="holds questions and no answers"),
+    "traits": Preset(_trait_prompts, no_pairs="holds questions and no answers", takes=frozenset()),
+    "nemo-rl": Preset(nemo_prompt, nemo_pair),
+    "annotated-pairs": Preset(annotated_prompt, annotated_pair),
 }

@@ -1,20 +1,26 @@
 """Rows of a source as plain mappings with their numbers, whatever holds them; nothing of a row is judged here.
 
-`.jsonl`, `.json` (a list, or JSON lines), `.csv` (all values text) and `.parquet`, each as it is or (the first three)
-with `.gz`; a folder of such files or of this project's shards; a data set saved with `save_to_disk`; the hub; DuckDB.
-A row that cannot be read is `Unreadable` with its number, so that every other row is still seen.
+`.jsonl`, `.json` (a list, JSON lines, or an AnnotatedPairs file), `.csv` (all values text) and `.parquet`, each as it
+is or (the first three) with `.gz`; a folder of such files or of this project's shards; a data set saved with
+`save_to_disk`; the hub; a database. A row that cannot be read is `Unreadable` with its number, so that every other row
+is still seen.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from records.errors import DataError
+from records.errors import ConstituteError, DataError
+from records.rows import Split
+from records.sources.cells import Cells
+from records.sources.data_sets import hub_rows, is_saved, saved_rows
 from records.sources.origin import Origin
+from records.sources.split_names import is_of_split, split_named, split_of_place
 from records.store import read_rows, shards
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -36,6 +42,8 @@ class Found(NamedTuple):
     number: int
     row: Any
     unit: str = "row"
+    split: Split | None = None
+    """What the source's split, folder or file name says of all its rows."""
 
     @property
     def where(self) -> str:
@@ -54,29 +62,64 @@ def read_origin(origin: Origin) -> Iterator[Found]:
 
         rows = query_rows(origin.sql.connect, origin.sql.query)
     elif origin.hub is not None:
-        rows = _hub_rows(origin)
+        rows = hub_rows(origin)
     else:
         yield from _path_rows(Path(origin.path or ""), origin.split)
         return
+    split = split_named(origin.split) if origin.split else None
     for number, row in enumerate(rows, 1):
-        yield Found(origin.name, number, row)
+        yield Found(origin.name, number, row, split=split)
 
 
 def _path_rows(path: Path, split: str | None) -> Iterator[Found]:
-    if path.is_dir() and not _is_saved(path) and not shards(path):
+    for file in _files(path, split):
+        unit = "line" if file.is_file() and kind_of(file) == ".jsonl" else "row"
+        # The rows of this project's own shards say themselves which split they are in.
+        said = None if is_own(file) else split_of_place(file, path)
+        said = split_named(split) if split and file.is_dir() else said
+        for number, row in numbered_rows(file, split):
+            yield Found(str(file), number, row, unit, said)
+
+
+def _files(path: Path, split: str | None) -> list[Path]:
+    """The files, or the one folder, that hold the rows."""
+    if path.is_dir() and (is_saved(path) or is_own(path)):
+        if split is not None and not (path / "dataset_dict.json").exists():
+            raise DataError(f"{path}: found split: {split}, and a folder without splits; expected no split here")
+        return [path]
+    if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and kind_of(file) in SUFFIXES)
         if not files:
             raise DataError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file; expected at least one")
-    elif path.is_dir() or (path.is_file() and kind_of(path) in SUFFIXES):
-        files = [path]
-    elif path.is_file():
+        taken = [file for file in files if split is None or is_of_split(file, path, split)]
+        if not taken:
+            raise DataError(
+                f"{path}: found no file of split {split} by its name; expected such as {split}-00000{files[0].suffix}"
+            )
+        return taken
+    if path.is_file() and kind_of(path) in SUFFIXES:
+        if split is not None:
+            raise DataError(f"{path}: found split: {split}, and one file, all of which is read; expected no split here")
+        return [path]
+    if path.is_file():
         raise DataError(f"{path}: found a {kind_of(path) or 'nameless'} file; expected {', '.join(SUFFIXES)}")
-    else:
-        raise DataError(f"{path}: no such file; expected {', '.join(SUFFIXES)}, or the folder of a saved data set")
-    for file in files:
-        unit = "line" if kind_of(file) == ".jsonl" else "row"
-        for number, row in numbered_rows(file, split):
-            yield Found(str(file), number, row, unit)
+    raise DataError(f"{path}: no such file; expected {', '.join(SUFFIXES)}, or the folder of a saved data set")
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder holds this project's shards, by their first row: others name files `part-...jsonl` too.
+
+    A shard that cannot be read says nothing; its folder is then read file by file, where each bad row is told.
+    """
+    if not folder.is_dir() or not shards(folder):
+        return False
+    try:
+        row = next(iter(read_rows(folder)), None)
+    except (ConstituteError, OSError, ValueError, RecursionError):
+        return False
+    # Of a chain's outcome, of an imported pair, of a row that was none.
+    marks = ({"provenance"}, {"source", "row", "split"}, {"source", "row", "reason"})
+    return isinstance(row, dict) and isinstance(row.get("id"), str) and any(mark <= row.keys() for mark in marks)
 
 
 def kind_of(path: Path) -> str:
@@ -92,7 +135,7 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[tuple[int, A
     """
     try:
         if path.is_dir():
-            yield from enumerate(_saved_rows(path, split) if _is_saved(path) else read_rows(path), 1)
+            yield from enumerate(saved_rows(path, split) if is_saved(path) else read_rows(path), 1)
         elif kind_of(path) == ".parquet":
             yield from enumerate(_parquet_rows(path), 1)
         elif kind_of(path) == ".csv":
@@ -101,7 +144,7 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[tuple[int, A
             yield from _json_rows(path)
         else:
             yield from _json_lines(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); expected a readable file") from None
 
 
@@ -139,12 +182,23 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     value = _json_value(data)
     if isinstance(value, list):
         yield from enumerate(value, 1)
+    elif isinstance(value, dict) and {"metadata", "annotators"} <= value.keys() and _comparisons(value) is not None:
+        yield from enumerate(_comparisons(value) or [], 1)
     elif not isinstance(value, Unreadable):
         yield 1, value
     elif data.lstrip().startswith((b"{", b"\xef\xbb\xbf{")):
         yield from _json_lines(path)
     else:
         raise DataError(f"{path}: not JSON ({value.reason}); expected a list of rows, or one row a line")
+
+
+def _comparisons(document: dict[str, Any]) -> list[Any] | None:
+    """The comparisons of an AnnotatedPairs file, each with the name of the file's default annotator."""
+    metadata, found = document["metadata"], document.get("comparisons")
+    if not isinstance(metadata, dict) or not isinstance(found, list):
+        return None
+    known = {"default_annotator": metadata.get("default_annotator")}
+    return [{**comparison, **known} if isinstance(comparison, dict) else comparison for comparison in found]
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -176,7 +230,7 @@ def _csv_row(header: list[str], cells: list[str]) -> Any:
         return Unreadable(f"found {len(cells)} cells; expected {len(header)}, as the first line names columns")
     if any("\udc80" <= mark <= "\udcff" for cell in cells for mark in cell):
         return Unreadable("found bytes that are not UTF-8; expected UTF-8 text")
-    return dict(zip(header, cells, strict=True))
+    return Cells(zip(header, cells, strict=True))
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
@@ -186,38 +240,22 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
     try:
         with open(path, "rb") as file:
             for batch in ParquetFile(file).iter_batches(_BATCH):
-                yield from batch.to_pylist()
+                yield from _rows_of(batch)
     except ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a Parquet file that can be read ({reason}); expected one") from None
 
 
-def _is_saved(path: Path) -> bool:
-    return (path / "dataset_dict.json").exists() or (path / "state.json").exists()
-
-
-def _saved_rows(path: Path, split: str | None) -> Iterator[Any]:
-    from datasets import load_from_disk
-
-    if (path / "dataset_dict.json").exists():
-        splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        if split is None or split not in splits:
-            raise DataError(f"{path}: found {split or 'no split'}; expected split: one of {', '.join(splits)}")
-        path = path / split
-    yield from load_from_disk(str(path))
-
-
-def _hub_rows(origin: Origin) -> Iterator[Any]:
-    from datasets import load_dataset
-
-    split = origin.split or "train"
+def _rows_of(batch: Any) -> list[Any]:
+    """The rows of a batch; text that is not UTF-8 or a date beyond the calendar makes bad rows among good ones."""
     try:
-        rows = load_dataset(origin.hub, origin.subset, split=split, revision=origin.revision)
-    except Exception as error:  # the hub's client has no common error: network, cache, names and formats differ
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"{origin.name}: the hub data set cannot be loaded ({reason}); expected a network, or a copy in the cache, "
-            f"and a data set with a split {split} that needs no code. Offline, save it where there is a network and "
-            "name the folder by path:"
-        ) from None
-    yield from rows
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        return [_one_row(batch, index) for index in range(batch.num_rows)]
+
+
+def _one_row(batch: Any, index: int) -> Any:
+    try:
+        return batch.slice(index, 1).to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        return Unreadable(f"found a value that cannot be read ({str(error).splitlines()[0]}); expected readable values")

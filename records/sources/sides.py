@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from records.markdown import one_line
 from records.rows import Message
 
 RowReason = Literal[
@@ -25,18 +26,22 @@ class RowProblem(Exception):
     """What is wrong with one row, in words that fit every row with the same fault, under one of the closed set."""
 
     def __init__(self, reason: RowReason, message: str) -> None:
-        super().__init__(message)
+        # Column names and values of files stand in it, which may hold what moves a terminal's cursor.
+        super().__init__(one_line(message))
         self.reason: RowReason = reason
 
 
 def messages_of(name: str, turns: Sequence[Any]) -> tuple[Message, ...]:
-    """A column's list of mappings as messages.
+    """A column's list of mappings (or of messages, which stay) as messages.
 
     Raises:
         RowProblem: a turn holds anything but a known role and a text.
     """
     messages = []
     for turn in turns:
+        if isinstance(turn, Message):
+            messages.append(turn)
+            continue
         # Columnar files give every turn every key that any turn has, as null.
         held = {key: value for key, value in turn.items() if value is not None} if isinstance(turn, dict) else {}
         if set(held) != {"role", "content"} or not isinstance(held["content"], str):
@@ -61,6 +66,8 @@ def check_sides(prompt: Sequence[Message], chosen: Sequence[Message], rejected: 
     if spoken != ["user", "assistant"] * (len(spoken) // 2) + ["user"]:
         found = ", ".join(roles) or "none"
         raise RowProblem("turns", f"turns of prompt are {found}; expected user and assistant in turn, a user turn last")
+    if not prompt[-1].content.strip():
+        raise RowProblem("empty", "prompt is empty; expected text")
     for name, answer in (("chosen", chosen), ("rejected", rejected)):
         if [message.role for message in answer] != ["assistant"]:
             found = ", ".join(message.role for message in answer) or "none"

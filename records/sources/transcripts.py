@@ -50,7 +50,9 @@ def transcript_turns(text: str) -> tuple[Message, ...]:
 
 
 def _marks(text: str) -> re.Pattern[str] | None:
-    return next((marks for begins, marks in _FAMILIES if begins.match(text)), None)
+    """The marks of the family whose person speaks first: behind a system line the other's mark may be text."""
+    found = [(begin.end(), marks) for begins, marks in _FAMILIES if (begin := begins.match(text))]
+    return min(found, key=lambda one: one[0])[1] if found else None
 
 
 def _turns(text: str) -> list[tuple[Role, str]]:

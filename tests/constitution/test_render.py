@@ -9,9 +9,12 @@ from constitution.load import load_constitution
 from constitution.render import (
     VARIABLES,
     compare_request,
+    comparison_question,
     critique_request,
     default_templates,
     fenced,
+    rate_request,
+    rate_wording,
     revise_request,
     template_problems,
     transcript,
@@ -45,6 +48,7 @@ def requests(text: str) -> list[str]:
         critique_request(DEFAULT, PRINCIPLE, prompt, text),
         *(verify_request(DEFAULT, PRINCIPLE, prompt, text, ask=ask) for ask in range(4)),
         compare_request(DEFAULT, "Which is better?", prompt, text, text),
+        rate_request(DEFAULT, (PRINCIPLE,), prompt, text),
     ]
 
 
@@ -101,10 +105,47 @@ def test_comparison_shows_first_as_a() -> None:
     assert text.index("Answer A:\n<<<\none") < text.index("Answer B:\n<<<\ntwo")
 
 
+def test_a_revision_is_asked_to_change_no_more_than_what_breaks_the_principle() -> None:
+    request = revise_request(DEFAULT, PRINCIPLE, PROMPT, "Hi.")
+    assert "Change as little as possible: keep what is right, and keep answering the conversation." in request
+    assert "no remark about the change" in request
+
+
+def test_a_rating_is_asked_for_by_all_principles_at_once_and_in_the_constitutions_own_words() -> None:
+    other = Principle(id="brief", text="The answer is brief.")
+    request = rate_request(DEFAULT, (PRINCIPLE, other), PROMPT, "Hi.")
+    assert "- The answer is kind. (Only where: Somebody asks.)\n- The answer is brief.\n" in request
+    assert all(f"\n{rating}: " in request for rating in range(1, 6))
+    own = Templates(
+        **{
+            **default_templates().model_dump(),
+            "rate": "{{ prompt | transcript }} {{ answer | fenced }} R: {{ rubric }}",
+        }
+    )
+    assert rate_request(DEFAULT.model_copy(update={"templates": own}), (other,), PROMPT, "Hi.").endswith(
+        "R: - The answer is brief."
+    )
+
+
+def test_a_principle_may_say_itself_how_answers_are_compared() -> None:
+    assert comparison_question(PRINCIPLE) == "Which is better? The answer is kind."
+    own = PRINCIPLE.model_copy(update={"compare": "Which is kinder?"})
+    assert comparison_question(own) == "Which is kinder?"
+
+
+def test_constitutions_older_than_ratings_and_own_comparisons_keep_their_digest() -> None:
+    """Rows name the digest, and an export refuses rows of another one."""
+    assert "rate" not in DEFAULT.templates.model_dump() and "compare" not in PRINCIPLE.model_dump()
+    rated = DEFAULT.templates.model_copy(update={"rate": "{{ prompt }}"})
+    compared = PRINCIPLE.model_copy(update={"compare": "Which is kinder?"})
+    changed = [DEFAULT.model_copy(update={"templates": rated}), DEFAULT.model_copy(update={"principles": (compared,)})]
+    assert len({DEFAULT.digest, *(constitution.digest for constitution in changed)}) == 3
+
+
 def test_shipped_templates_keep_the_rules() -> None:
-    for templates in (default_templates(), load_constitution("demo").templates):
+    for constitution in (DEFAULT, load_constitution("demo")):
         for kind in VARIABLES:
-            wordings = getattr(templates, kind)
+            wordings = rate_wording(constitution) if kind == "rate" else getattr(constitution.templates, kind)
             for source in wordings if isinstance(wordings, tuple) else (wordings,):
                 assert template_problems(kind, source) == []
 
@@ -159,3 +200,20 @@ def test_sandbox_stops_what_the_rules_would_have_stopped() -> None:
         broken = Constitution(name="c", principles=(PRINCIPLE,), templates=Templates(critique=source))
         with pytest.raises((SecurityError, UndefinedError)):
             critique_request(broken, PRINCIPLE, PROMPT, "Hi.")
+
+
+@pytest.mark.parametrize("name", ["core", "demo"])
+@pytest.mark.parametrize("kind", ["critique", "verify"])
+def test_questions_about_one_answer_begin_alike_up_to_its_end(name, kind):
+    """What they share is computed once and served from the prefix cache; only the principle comes after it."""
+    constitution, answer = load_constitution(name), "Boil it for ten minutes."
+
+    def ask(principle):
+        if kind == "critique":
+            return critique_request(constitution, principle, PROMPT, answer)
+        return verify_request(constitution, principle, PROMPT, answer, ask=0)
+
+    asked = [ask(principle) for principle in constitution.principles]
+    shared = asked[0][: asked[0].index(fenced(answer)) + len(fenced(answer))]
+    assert len(set(asked)) == len(asked) > 3
+    assert all(text.startswith(shared) for text in asked)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generator.chain import CRITIQUE, REVISION, VERIFICATION
+from generator.config import JudgeConfig
 from generator.engine import EngineFailedError
+from generator.method import CRITIQUE, REVISION, VERIFICATION
 from records.rows import Pair, Reject, RejectReason, VerdictName
 from tests.generator.toy import (
     CONSTITUTION,
@@ -36,13 +37,21 @@ ENDS = {
     "inconsistent": {"critic": verdict_on(final={"modest": "not_applicable"})},
     "leaked": {"revise": lambda *_: "Sure, here is a revised answer: boil it."},
     "engine_error": {"critic": lambda *_: EngineFailedError("dead")},
+    "tie": {"judge": lambda a, b: "tie"},
+    "judge_disagrees": {"judge": lambda a, b: "A" if a == DRAFT_TEXT else "B"},
 }
+BY_FILTERS = {"duplicate", "contradictory", "length_balance"}
+WIN = JudgeConfig(at_least="win")
 
 
-@pytest.mark.parametrize("reason", get_args(RejectReason))
+def test_every_reason_is_one_that_a_chain_or_a_filter_gives():
+    assert set(get_args(RejectReason)) == set(ENDS) | BY_FILTERS
+
+
+@pytest.mark.parametrize("reason", ENDS)
 def test_every_reason_of_the_closed_set(reason):
-    context = 300 if reason == "too_long" else 100_000
-    row = outcome_of(script(**ENDS[reason]), context=context, max_tokens=250 if reason == "too_long" else 2000)
+    settings = {"context": 300, "max_tokens": 250} if reason == "too_long" else {}
+    row = outcome_of(script(**ENDS[reason]), gate=WIN if "judge" in ENDS[reason] else None, **settings)
     assert isinstance(row, Reject)
     assert row.reason == reason
     assert row.detail

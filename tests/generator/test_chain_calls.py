@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from generator.chain import CRITIQUE, DRAFT, REVISION, VERIFICATION, run_chain
+from generator.chain import run_chain
 from generator.engine import Sampling
+from generator.method import CRITIQUE, DRAFT, REVISION, VERIFICATION
 from generator.principles import few_shot_turns
 from generator.seat import Seat
 from records.rows import Pair

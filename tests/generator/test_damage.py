@@ -63,7 +63,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lines_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generation whose rows are not compacted yet."""
-    monkeypatch.setattr("generator.generate.compact_round", lambda folder: 0)
+    monkeypatch.setattr("generator.generate.compact_round", lambda folder, moved: 0)
     generate(folder)
     monkeypatch.undo()
     small_shards(monkeypatch)

@@ -17,13 +17,22 @@ from hypothesis import strategies as st
 
 from constitution.schema import Check
 from generator.engine import EngineFailedError
-from generator.generate import count_outcomes, generate_pairs
+from generator.figures import count_outcomes
+from generator.generate import generate_pairs
 from records.atomic import CRASH_POINTS
 from records.errors import StageError
 from records.progress import Progress
 from records.rows import Pair
 from records.store import RowStore, read_rows
-from tests.generator.toy import CONSTITUTION, DRAFT_TEXT, FINAL_TEXT, honest, method_of, prompt, script
+from tests.generator.toy import (
+    CONSTITUTION,
+    DRAFT_TEXT,
+    FINAL_TEXT,
+    honest,
+    method_of,
+    prompt,
+    script,
+)
 from tests.tracked import ROOT
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]

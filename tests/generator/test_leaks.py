@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from constitution.load import load_constitution
-from generator.leaks import find_leak
+from generator.leaks import _ABOUT_REWRITING, _STEMS, find_leak
 from records.rows import Message
 from tests.tracked import ROOT
 
@@ -130,6 +132,12 @@ def test_no_good_rewrite_of_the_library_is_taken_for_a_leak(path):
         if (cause := find_leak(example.revision or "", example.conversation, example.draft, [example.critique]))
     ]
     assert found == []
+
+
+@settings(max_examples=200)
+@given(st.from_regex(_ABOUT_REWRITING))
+def test_nothing_about_rewriting_lacks_the_stems_that_are_looked_for_first(text):
+    assert _ABOUT_REWRITING.search(text) and _STEMS.search(text)
 
 
 @pytest.mark.skipif(not PALMS.is_file(), reason="the published data is not on this machine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -10,7 +12,7 @@ from generator.leases import LeaseBook
 
 
 def book(count: int = 6) -> LeaseBook[str]:
-    return LeaseBook({f"c{number}": f"prompt {number}" for number in range(count)})
+    return LeaseBook(((f"c{number}", f"prompt {number}") for number in range(count)), count)
 
 
 def test_chains_are_handed_out_in_order_each_to_one_worker() -> None:
@@ -50,7 +52,27 @@ def test_a_worker_thought_dead_may_finish_first_and_the_second_time_is_a_duplica
 def test_rows_nobody_asked_for_count_as_nothing() -> None:
     leases = book(1)
     assert leases.finish("a", ["another run's"]) == 0
-    assert (leases.left, leases.duplicates) == (1, 0)
+    assert leases.left == 1
+    assert leases.hand_out("a", 1) == ["prompt 0"]
+
+
+def test_the_book_holds_what_is_out_and_no_more() -> None:
+    read = []
+
+    def chains() -> Iterator[tuple[str, str]]:
+        for number in range(1000):
+            read.append(number)
+            yield f"c{number}", f"prompt {number}"
+
+    leases = LeaseBook(chains(), 1000)
+    for turn in range(99):
+        assert len(leases.hand_out("a", 10)) == 10
+        assert len(read) == 10 * turn + 10, "no prompt is read before somebody wants it"
+        leases.finish("a", leases.held("a"))
+        assert not leases.held("a") and not leases._out and not leases._back
+    leases.hand_out("a", 10)
+    leases.give_back("a")
+    assert len(leases._back) == leases.waiting == leases.left == 10
 
 
 class Workers(RuleBasedStateMachine):

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from constitution.schema import Constitution, Principle
-from generator.principles import draw_principles, few_shot_turns
-from tests.generator.toy import CONSTITUTION
+from generator.principles import draw_passes, few_shot_turns, passes_of
+from tests.generator.toy import CONSTITUTION, method_of, prompt, provenance, script
 
 WEIGHTS = {"a": 4.0, "b": 2.0, "c": 1.0, "d": 1.0}
 
@@ -19,9 +19,29 @@ def constitution(names="abcd"):
     return Constitution(name="toy", principles=principles, templates=CONSTITUTION.templates)
 
 
-def drawn(draw, *, seed=0, round=0, prompt_id="p", among=None):
-    found = draw_principles(among or constitution(), draw, seed=seed, round=round, prompt_id=prompt_id)
+def drawn(draw, *, seed=0, round=0, prompt_id="p", index=0, among=None):
+    method = method_of(
+        script(), constitution=among or constitution(), draw=draw, seed=seed, provenance=provenance(round=round)
+    )
+    (found,) = passes_of(prompt(id=prompt_id), method, index)
     return tuple(principle.id for principle in found)
+
+
+def passes(draw, number, *, seed=0):
+    return ["".join(one.id for one in found) for found in draw_passes(constitution(), draw, [seed], number)]
+
+
+def test_no_principle_comes_twice_before_all_had_their_turn():
+    for seed in range(50):
+        first, second, third, fourth = passes(2, 4, seed=seed)
+        assert sorted(first + second) == sorted(third + fourth) == list("abcd")
+        assert passes(2, 3, seed=seed) == [first, second, third]
+        assert passes(2, 1, seed=seed) == [first]
+        three = passes(3, 3, seed=seed)
+        assert [len(found) for found in three] == [3, 1, 3] and sorted(three[0] + three[1]) == list("abcd")
+    assert len({tuple(passes(2, 4, seed=seed)) for seed in range(50)}) > 10
+    assert any(found[:2] != found[2:] for found in (passes(2, 4, seed=seed) for seed in range(9)))
+    assert passes(None, 3) == passes(4, 3) == ["abcd"] * 3
 
 
 def test_all_or_so_many_without_replacement_in_the_constitutions_order():
@@ -49,6 +69,7 @@ def test_the_draw_depends_on_seed_round_and_prompt_and_on_nothing_else():
     assert {id: drawn(2, prompt_id=id) for id in prompts} == first
     assert {id: drawn(2, prompt_id=id, seed=1) for id in prompts} != first
     assert {id: drawn(2, prompt_id=id, round=1) for id in prompts} != first
+    assert {id: drawn(2, prompt_id=id, index=1) for id in prompts} != first
     shuffled = {id: set(drawn(2, prompt_id=id, among=constitution("dcba"))) for id in prompts}
     changed = sum(shuffled[id] != set(first[id]) for id in prompts)
     assert changed > 0, "the order of principles is part of the constitution"

@@ -208,3 +208,33 @@ def test_the_real_files_keep_every_turn_paragraph_and_colon() -> None:
     asked = ["".join(f"\n\nHuman: {turn.content}" for turn in prompt.messages) + "\n\nAssistant:" for prompt in found]
     assert asked == [row["rl_prompt"] for row in rows]
     assert len(found) == 40
+
+
+def test_a_value_that_is_no_text_is_a_problem_of_its_row_where_the_template_shows_it(tmp_path: Path) -> None:
+    values: list[Any] = [None, float("nan"), ["a"], {"b": 1}]
+    path = write(tmp_path / "a.jsonl", *({"topic": value} for value in values), {"topic": 7}, {"topic": True})
+    with pytest.raises(DataError) as caught:
+        load(path=path, template="On {{ topic }}.")
+    for number, shown in enumerate(("null", "NaN", '["a"]', '{"b": 1}'), 1):
+        assert f"line {number}: the template cannot be filled in: topic is {shown}; expected text" in str(caught.value)
+    assert "line 5" not in str(caught.value) and "line 6" not in str(caught.value)
+    tested = load(
+        path=path, template="On {% if topic %}something{% else %}nothing{% endif %} {{ n }}", variables={"n": [1]}
+    )
+    assert [prompt.messages[0].content for prompt in tested] == ["On nothing 1", "On something 1"]
+
+
+def test_a_group_may_be_a_number_in_own_columns_and_in_named_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"prompt": "a", "group": 7})
+    assert load(path=path)[0].group == load(path=path, columns={"prompt": "prompt", "group": "group"})[0].group == "7"
+    write(tmp_path / "a.jsonl", {"prompt": "a", "group": [7]})
+    with pytest.raises(DataError, match="group is list; expected text or a number"):
+        load(path=path)
+
+
+def test_names_and_values_of_a_file_do_not_move_the_cursor(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"\x1b]0;owned\x07": 1}, {"prompt": {"\x1b[2J": 1}})
+    for keys in ({}, {"columns": {"prompt": "text"}}, {"preset": "hh-rlhf"}):
+        with pytest.raises(DataError) as caught:
+            load(path=path, **keys)
+        assert "\x1b" not in str(caught.value) and "owned" in str(caught.value)

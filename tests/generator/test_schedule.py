@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -95,3 +96,11 @@ def test_no_slot_at_all_is_a_bug_not_an_empty_result(in_flight):
 
     with pytest.raises(AssertionError):
         asyncio.run(collect([1], run, in_flight))
+
+
+def test_what_was_there_before_is_not_searched_for_garbage_until_the_end():
+    async def run(unit):
+        return gc.get_freeze_count()
+
+    assert min(asyncio.run(collect(range(3), run, 2))) > 0
+    assert gc.get_freeze_count() == 0

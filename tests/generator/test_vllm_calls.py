@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from generator.chain import CRITIQUE, DRAFT, REVISION, VERIFICATION
 from generator.config import EngineConfig
 from generator.engine import Call, Sampling
+from generator.method import CRITIQUE, DRAFT, REVISION, VERIFICATION
 from generator.vllm_engine import VllmEngine, _engine_arguments
 from tests.trainer.tiny import build_model
 

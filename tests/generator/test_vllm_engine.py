@@ -81,6 +81,7 @@ def test_base_requests_beside_adapter_requests_are_those_of_the_base(running, ad
         [call for trio in zip(*(calls(running, a) for a in (None, one, other)), strict=True) for call in trio]
     )
     assert token_ids(mixed[::3]) == alone
+    assert not running.engine._llm.log_requests
     assert token_ids(mixed[1::3]) == token_ids(running.complete(calls(running, one)))
     assert sum(a != b for a, b in zip(alone, token_ids(mixed[1::3]), strict=True)) > 10
     assert sum(a != b for a, b in zip(token_ids(mixed[1::3]), token_ids(mixed[2::3]), strict=True)) > 10

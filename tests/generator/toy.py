@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 from constitution.render import default_templates
 from constitution.schema import Constitution, Example, Principle
-from generator.chain import CRITIQUE, DRAFT, REVISION, Method, run_chain
 from generator.engine import Adapter, Call, Sampling
+from generator.generate import run_one
+from generator.method import CRITIQUE, DRAFT, JUDGEMENT, REVISION, Method
 from generator.seat import Seat
 from records.rows import Message, Pair, Prompt, Provenance, Reject
 from records.splits import prompt_id
@@ -80,13 +82,43 @@ def revised(principle: str, request: str, before: int) -> str:
     return FINAL_TEXT
 
 
-def script(draft: Any = DRAFT_TEXT, critic: Critic = honest, revise: Reviser = revised) -> Answer:
-    asked: Counter[tuple[int, str, str]] = Counter()
+def fair(a: str, b: str) -> str:
+    """Prefers any text to the draft that breaks all principles."""
+    return "tie" if a == b else "B" if a == DRAFT_TEXT else "A"
+
+
+def judged_texts(turn: str) -> list[str]:
+    """The answers that a request shows, in order; no text of this world holds a fence."""
+    found = re.findall(r"(?s)<<<\n(.*?)\n>>>", turn)
+    return found[-2:] if "Answer B:" in turn else found[-1:]
+
+
+def judgement_reply(better: str) -> str:
+    return json.dumps({"critique": "Compared.", "better": better}) if better in ("A", "B", "tie") else better
+
+
+def rating_reply(rating: Any) -> str:
+    return json.dumps({"critique": "Rated.", "rating": rating}) if isinstance(rating, int) else rating
+
+
+def script(
+    draft: Any = DRAFT_TEXT,
+    critic: Critic = honest,
+    revise: Reviser = revised,
+    judge: Callable[[str, str], str] = fair,
+    rate: Callable[[str], Any] = lambda text: 1 if text == DRAFT_TEXT else 5,
+) -> Answer:
+    """Replies by stage. `draft` is one text, the texts of a prompt's drafts in turn, or a function of the prompt."""
+    asked: Counter[Any] = Counter()
 
     def answer(text: str, call: Call) -> Any:
         if call.stage == DRAFT:
-            return draft(text) if callable(draft) else draft
+            asked[text] += 1
+            return draft[asked[text] - 1] if isinstance(draft, list) else draft(text) if callable(draft) else draft
         turn = user_turn(text)
+        if call.stage == JUDGEMENT:
+            shown = judged_texts(turn)
+            return judgement_reply(judge(*shown)) if len(shown) == 2 else rating_reply(rate(*shown))
         principle = principle_in(turn)
         key = (call.stage, principle, "" if call.stage == REVISION else turn)
         asked[key] += 1
@@ -125,7 +157,8 @@ def method_of(answer: Answer, *, max_tokens: int = 2000, context: int = 100_000,
 
 
 def outcome_of(answer: Answer, asked: Prompt | None = None, **settings: Any) -> Pair | Reject:
-    return asyncio.run(run_chain(asked or prompt(), method_of(answer, **settings)))
+    """The row of the first chain of a prompt, by the strategy that the settings name."""
+    return asyncio.run(run_one(asked or prompt(), 0, method_of(answer, **settings)))
 
 
 def verdict_on(final=None, draft=None):

@@ -4,13 +4,16 @@
 The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
 flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with, `SCRIPTED_DRAFT` the
 text of every draft, `SCRIPTED_LOADS` a library that comes with it, `SCRIPTED_CLOCK` seconds by which the clock is
-wrong, `SCRIPTED_STUCK` after how many completions it hangs without hearing anything.
+wrong, `SCRIPTED_STUCK` after how many completions it hangs without hearing anything, `SCRIPTED_VARIED` that the drafts
+of one prompt differ.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
+import json
 import os
 import sys
 import time
@@ -20,21 +23,35 @@ from constitution.verdicts import reply_json
 from generator.engine import Adapter, Call, Completion
 from tests.scripted import ScriptedEngine, user_turn
 
+COUNTER = itertools.count()
 RUDE, KIND = "Listen, you idiot: it is number {}.", "Gladly: it is number {}."
 
 
 def answer(text: str, call: Call) -> str:
-    """Two drafts of three are rude; the critic sees it, and a rewrite is kind."""
+    """Two drafts of three are rude; the critic and the judge see it, and a rewrite is kind."""
     turn = user_turn(text)
+    if call.schema and "verdict" not in call.schema["properties"]:
+        return judged(turn, "rating" in call.schema["properties"])
     if call.schema:
         rude = "idiot" in turn
         return reply_json("A rude word." if rude else "No fault.", "violates" if rude else "complies", 2 if rude else 0)
     if "SCRIPTED_DRAFT" in os.environ and call.stage == 0:
         return os.environ["SCRIPTED_DRAFT"]
     if turn.startswith("say "):
-        number = int(turn.split()[1])
+        # The drafts of one prompt differ, as sampled ones do.
+        number = int(turn.split()[1]) + (next(COUNTER) if "SCRIPTED_VARIED" in os.environ else 0)
         return (KIND if number % 3 == 0 else RUDE).format(number)
     return KIND.format("as before")
+
+
+def judged(turn: str, rates: bool) -> str:
+    """A rating of the one answer that is shown, or a comparison of the two."""
+    first, _, second = turn.rpartition("Answer B:")
+    if rates:
+        return json.dumps({"critique": "Seen.", "rating": 2 if "idiot" in turn else 5})
+    rude = "idiot" in first, "idiot" in second
+    better = "tie" if rude[0] == rude[1] else "B" if rude[0] else "A"
+    return json.dumps({"critique": "Seen.", "better": better})
 
 
 class ScriptedVllm(ScriptedEngine):
@@ -44,12 +61,17 @@ class ScriptedVllm(ScriptedEngine):
 
     def __init__(self, model: str, config: Any, adapters: list[Adapter], *, seed: int) -> None:
         super().__init__(answer, model=model, context=config.context or 100_000)
+        self.scored: set[str] = set()
 
     async def start(self) -> None:
         if "SCRIPTED_LOADS" in os.environ:
             importlib.import_module(os.environ["SCRIPTED_LOADS"])
         if "SCRIPTED_FAULT" in os.environ:
             raise RuntimeError(os.environ["SCRIPTED_FAULT"])
+
+    async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
+        self.scored |= {adapter.digest} if adapter else set()
+        return await super().score(token_ids, adapter)
 
     async def complete(self, call: Call) -> Completion:
         await asyncio.sleep(float(os.environ.get("SCRIPTED_PAUSE", "0")))

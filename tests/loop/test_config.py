@@ -82,6 +82,22 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         ("model: ''\nconstitution: demo\nsources: []\n", "model: found ''"),
         (GOOD + "train: {start_from: initial, pairs: this_round}\n", "expected pairs: all_rounds"),
         (GOOD + "train: {lora: {r: 7}}\n", "expected one of 1, 8, 16"),
+        (GOOD + "generate: {strategy: best_of_m}\n", "generate.strategy: found 'best_of_m'"),
+        (GOOD + "generate: {strategy: rating}\n", "drafts_per_prompt is 1; expected at least 2"),
+        (GOOD + "generate: {drafts_from: {base: 0.5}}\n", "the shares add up to 0.5; expected 1"),
+        (GOOD + "generate: {drafts_from: {base: 2, previous: -1}}\n", "generate.drafts_from.base: found 2"),
+        (GOOD + "generate: {drafts_from: {initial: 1}}\n", "expected one of base, round_0, previous"),
+        (GOOD + "generate: {passes: 0}\n", "generate.passes: found 0"),
+        (
+            GOOD + "generate: {strategy: best_of_n, drafts_per_prompt: 4, passes: 2}\n",
+            "strategy best_of_n rewrites nothing, and passes is 2; expected 1",
+        ),
+        (
+            GOOD + "generate: {strategy: rating, drafts_per_prompt: 2, draft: {temperature: 0}}\n",
+            "drafts the same each time; expected a temperature above 0",
+        ),
+        (GOOD + "generate: {judge: {at_least: loss}}\n", "generate.judge.at_least: found 'loss'"),
+        (GOOD + "generate: {rating: {margin: 5}}\n", "generate.rating.margin: found 5"),
     ],
 )
 def test_what_is_no_run_file_is_refused_in_words(tmp_path: Path, text: str, found: str) -> None:

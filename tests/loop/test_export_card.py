@@ -73,7 +73,9 @@ def test_the_card_names_constitution_models_and_sampling(tmp_path: Path) -> None
         "reviser": author_of("org/large"),
         "verifier": author_of("org/judge"),
     }
-    write_rows(tmp_path / "rows", [outcome_of(script(), talk("Which?"), provenance=provenance(**seats))])
+    row = outcome_of(script(), talk("Which?"), provenance=provenance(**seats))
+    drafted = row.draft.model_copy(update={"author": seats["policy"]})
+    write_rows(tmp_path / "rows", [row.model_copy(update={"draft": drafted})])
     norms = tmp_path / "norms.yaml"
     norms.write_text(yaml.safe_dump(CONSTITUTION.model_dump(mode="json"), sort_keys=False))
     _, body = card_of(
@@ -133,6 +135,7 @@ def test_hostile_names_break_neither_header_nor_body(tmp_path: Path, to: str) ->
     odd = CONSTITUTION.principles[0].model_copy(update={"text": f"The answer never says fool. {HOSTILE}"})
     norms = CONSTITUTION.model_copy(update={"name": HOSTILE, "principles": (odd, *CONSTITUTION.principles[1:])})
     pair = outcome_of(script(), talk(HOSTILE), provenance=provenance(policy=author_of(HOSTILE), run=HOSTILE))
+    pair = pair.model_copy(update={"draft": pair.draft.model_copy(update={"author": author_of(HOSTILE)})})
     named = pair.provenance.model_copy(update={"constitution": HOSTILE, "constitution_digest": norms.digest})
     run = write_run(tmp_path / "bad: [x]\n--- | <b> `c`", rounds=1)
     (run / "constitution.yaml").write_text(yaml.safe_dump(norms.model_dump(mode="json"), sort_keys=False))

@@ -80,3 +80,23 @@ def test_check_says_how_many_prompts_of_each_source_are_taken(command: Command, 
     assert "source more.jsonl: 60 taken of 90 prompts, 30 not taken by weight" in told
     told = refused(command, "check", "run.yaml", "sources=[{path: a.csv, presett: x}]")
     assert "Did you mean 'preset'?" in told
+
+
+def test_a_hub_data_set_is_asked_for_by_all_that_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[object] = []
+
+    def load(*names: object, **more: object) -> datasets.Dataset:
+        asked.append((names, more))
+        return datasets.Dataset.from_list([{"prompt": "q", "chosen": "a", "rejected": "b"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    options = ["--subset", "part", "--revision", "abc", "--split", "train_prefs", "--test", "0", "--validation", "0"]
+    status, told = command("import-pairs", "hub:owner/name", "-o", "out", *options)
+    assert (status, asked) == (0, [(("owner/name", "part"), {"split": "train_prefs", "revision": "abc"})]), told
+    (row,) = read_rows(tmp_path / "out")
+    assert (row["source"], row["split"]) == ("hub:owner/name/part@abc", "train")
+    assert "import hub:owner/name/part@abc: 1 in " in told

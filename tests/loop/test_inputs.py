@@ -47,6 +47,12 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.draft.temperature=0.5", {"generate"}),
         ("generate.critic.max_tokens=90", {"evaluate", "generate"}),
         ("generate.verify.asks=2", {"generate"}),
+        ("generate.filters.length_balance=true", {"generate"}),
+        ("train.contradictions=keep", {"train"}),
+        ("generate.drafts_per_prompt=2", {"generate"}),
+        ("generate.passes=2", {"generate"}),
+        ("generate.rating.margin=2", {"generate"}),
+        ("generate.judge.at_least=win", {"generate"}),
         ("seed=7", {"generate", "train"}),
         ("engine.context=1000", {"evaluate", "generate"}),
         ("prompts_per_round=5", {"generate"}),
@@ -65,12 +71,34 @@ def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, sta
     assert changed(world, override) == stages
 
 
+def test_settings_that_came_later_do_not_make_older_runs_stale_at_their_defaults(world: Path) -> None:
+    """Runs begun before there were such settings hold no word of them in their markers."""
+    run = opened(world, "generate.filters.similarity=0.95", "train.contradictions=drop")
+    assert "filters" not in generate_inputs(run, 0)["generate"]
+    assert "contradictions" not in train_inputs(run, 0)["train"]
+
+
+def test_near_duplicate_prompts_make_anew_what_is_made_of_them(world: Path) -> None:
+    assert changed(world, "near_duplicate_prompts=keep") == set()
+    with open(world / "prompts.jsonl", "a") as file:
+        file.writelines(json.dumps({"prompt": f"please say {number}"}) + "\n" for number in range(60))
+    assert "generate" in changed(world, "near_duplicate_prompts=keep")
+    assert opened(world).prompts.alike > 0 and opened(world).prompts.near_duplicates > 0
+    assert opened(world, "near_duplicate_prompts=keep").prompts.alike == 0
+
+
 def test_other_splits_make_a_training_on_own_pairs_anew(world: Path) -> None:
     (world / "own.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
     own = "train.pairs_from=[own.jsonl]"
     runs = [opened(world, own, *more) for more in ((), ("splits.test=0.3",), ("train.pairs_from=[]",))]
     first, other, without = (train_inputs(run, 0) for run in runs)
     assert first["held_out"] != other["held_out"] and "held_out" not in without
+
+
+def test_a_strategy_makes_pairs_anew(world: Path) -> None:
+    settings = ["generate.drafts_per_prompt=2", *(f"generate.strategy={name}" for name in ("best_of_n", "rating"))]
+    found = [digest_json(generate_inputs(opened(world, *settings[:1], *settings[n : n + 1]), 0)) for n in (1, 2, 3)]
+    assert len(set(found)) == 3
 
 
 def digests(world: Path) -> dict[str, str]:
@@ -258,3 +286,9 @@ def test_prompts_that_leave_a_split_empty_are_refused(world: Path) -> None:
         opened(world, "splits.test=0")
     with pytest.raises(ConfigError, match="prompts: fresh needs 9 rounds of 30"):
         opened(world, "prompts=fresh", "prompts_per_round=30", "rounds=9")
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_where_it_is_not_given(world: Path) -> None:
+    """What a marker of an earlier release holds: the settings of generation that there were then."""
+    then = {"draft", "critic", "revision", "principles", "verify", "reviser", "few_shots"}
+    assert set(generate_inputs(opened(world), 0)["generate"]) == then

@@ -55,6 +55,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     import huggingface_hub
+    import transformers.utils.hub  # noqa: F401 - it names the client's class while it is imported, so it comes first
 
     hub = Hub()
     monkeypatch.setattr(huggingface_hub, "HfApi", hub)
@@ -110,6 +111,10 @@ def test_public_is_said_aloud(hub: Hub, push: Any) -> None:
     [
         ("pairs", [], "expected OWNER/NAME"),
         ("me/../x", [], "expected OWNER/NAME"),
+        ("me/a..b", [], "the Hub has no such names"),
+        ("me/a--b", [], "the Hub has no such names"),
+        ("me/a.", [], "the Hub has no such names"),
+        ("me/a.git", [], "the Hub has no such names"),
         ("me/full", [], "holds 1 files; expected a new name"),
         ("me/open", [], "is there and public"),
         ("me/pairs", ["--licence", "?"], "--licence"),

@@ -235,3 +235,34 @@ def test_labels_are_spread_without_touching_or_changing_order():
     heights = spread([0.0, 0.0, 0.01, 0.5, 0.99, 1.0], 0.06)
     assert all(b - a >= 0.06 - 1e-9 for a, b in pairwise(heights))
     assert heights[0] >= 0.0 and heights[-1] <= 1.0 and heights[3] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("gap", "told"),
+    [
+        (
+            {"before": -41.26, "after": -0.5},
+            "Round 1: chosen minus rejected, mean characters: -41.3 before filters, -0.5",
+        ),
+        ({"before": -3.0, "after": -3.0}, "Round 1: chosen minus rejected, mean characters: -3.0."),
+        ({"before": 12.0, "after": None}, "+12.0 before filters, no pair is left."),
+    ],
+)
+def test_the_length_gap_and_what_filters_changed_of_it_are_told(tmp_path, gap, told):
+    run = finished_run(tmp_path)
+    figures = GENERATED | {"rejects": {"duplicate": 3, "contradictory": 2}, "length_gap": gap}
+    write(run / "round_01" / "generate.done.json", marker(figures, 10.0))
+    report = build_report(run)
+    assert report["rounds"][1]["generation"]["length_gap"] == gap
+    text = report_text(report, run)
+    assert told in text and "rejects: contradictory" in text and "rejects: duplicate" in text
+    assert "Round 0: chosen minus rejected" not in text
+
+
+def test_pairs_left_out_of_a_training_because_they_contradict_are_told(tmp_path):
+    run = finished_run(tmp_path)
+    assert "contradict" not in report_text(build_report(run), run)
+    write(run / "round_01" / "train.done.json", marker(trained("bbb", contradictory=4), 4.0))
+    text = report_text(build_report(run), run)
+    assert "Training 1 left out 4 pairs that contradict each other (`round_01/left_out.json`)." in text
+    assert "Training 0 left out" not in text

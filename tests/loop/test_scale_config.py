@@ -36,13 +36,21 @@ def test_engines_that_do_not_fit_their_gpus_are_told_all_at_once_with_what_else_
     beside = ("critic_model.model=model", "critic_model.engine={tensor_parallel: 3}", "constitution=nowhere.yaml")
     found = told("scale={workers: 4, gpus_per_worker: 2}", "engine.tensor_parallel=2", *beside)
     assert "scale.gpus_per_worker: found 2, but the largest engine of a worker spans 3; expected 3" in found
-    assert "critic_model.engine.tensor_parallel: found 3; expected a divisor of scale.gpus_per_worker (2)" in found
+    assert "critic_model.engine: spans 3 GPUs; expected a divisor of scale.gpus_per_worker (2)" in found
     assert "nowhere.yaml" in found
 
 
-def test_a_worker_on_the_cpu_has_engines_of_one_process() -> None:
-    found = told("scale={workers: 2, gpus_per_worker: 0}", "engine.tensor_parallel=2")
-    assert "engine.tensor_parallel: found 2 with scale.gpus_per_worker 0; expected 1" in found
+@pytest.mark.parametrize("parts", ["tensor_parallel", "data_parallel"])
+def test_a_worker_on_the_cpu_has_engines_of_one_process(parts: str) -> None:
+    found = told("scale={workers: 2, gpus_per_worker: 0}", f"engine.{parts}=2")
+    assert "engine: computes in 2 parts with scale.gpus_per_worker 0; expected 1" in found
+
+
+def test_copies_of_a_model_count_with_its_parts() -> None:
+    engine = ("engine.tensor_parallel=2", "engine.data_parallel=2")
+    assert "an engine of a worker spans 4; expected 4" in told(
+        "scale={workers: 2, gpus_per_worker: 2}", *engine
+    ).replace("the largest", "an")
 
 
 @pytest.mark.parametrize("fits", ["{workers: 2, gpus_per_worker: 4}", "{workers: 1, gpus_per_worker: 7}"])

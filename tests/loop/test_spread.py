@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from constitution.checks import run_check
-from generator.generate import generate_pairs
+from generator.generate import Chain, generate_pairs
 from loop.config import load_run_config
-from loop.draft_stage import method_of
+from loop.draft_stage import generation
 from loop.engines import open_engines
 from loop.folder import RunFolder, begin_stage, redo
 from loop.inputs import Run, generate_inputs, open_run
@@ -21,12 +23,11 @@ from loop.spread import Spread, WorkerDiedError
 from loop.worker import Job, Report, Worker, job_of
 from records.errors import ConfigError, StageError, StaleStageError
 from records.progress import Progress
-from records.rows import Prompt
 from records.worker_rows import WORKERS
 from tests.loop.scripted_process import ScriptedVllm
 from tests.loop.scripted_run import CHAINS, rows, write_world
 
-Before = Callable[["PlainHand", Sequence[Prompt]], Any]
+Before = Callable[["PlainHand", Sequence[Chain]], Any]
 
 
 class PlainHand:
@@ -43,7 +44,7 @@ class PlainHand:
         proof = await self.worker.start(io.StringIO())
         return proof, self.worker.wants
 
-    async def exchange(self, lease: Sequence[Prompt]) -> Report:
+    async def exchange(self, lease: Sequence[Chain]) -> Report:
         self.exchanges += 1
         if self.before:
             await self.before(self, lease)
@@ -60,13 +61,15 @@ class PlainHand:
 
 
 class World:
-    """A run of the scripted world on workers."""
+    """A round of a run of the scripted world on workers."""
 
-    def __init__(self, **scale: Any) -> None:
+    def __init__(self, *overrides: str, index: int = 0, **scale: Any) -> None:
+        self.index = index
         settings = {"workers": 3, "gpus_per_worker": 0, "lease": 2} | scale
-        config = load_run_config(Path("run.yaml"), [f"scale.{key}={value}" for key, value in settings.items()])
+        spread = [f"scale.{key}={value}" for key, value in settings.items()]
+        config = load_run_config(Path("run.yaml"), [*overrides, *spread])
         self.run: Run = open_run(config, RunFolder(Path("outputs/run").resolve()))
-        self.round_0 = self.run.folder.round(0)
+        self.folder = self.run.folder.round(index)
         self.hands: list[PlainHand] = []
         self.told = io.StringIO()
 
@@ -78,15 +81,28 @@ class World:
             self.hands.append(PlainHand(job, before))
             return self.hands[-1]
 
-        run = self.run
-        self.spread = Spread(run.config.scale, lambda *of: job_of(run, 0, *of), hire or plain, self.round_0)
-        method = method_of(run, 0, open_engines(run, 0, io.StringIO()))
-        prompts, display = run.prompts_of(0), Progress("generate", CHAINS, self.told)
-        figures = await generate_pairs(
-            prompts, method, self.round_0, in_flight=1, display=display,
-            elsewhere=lambda waiting, there: self.spread.run(waiting, display, there),
-        )  # fmt: skip
-        return figures | self.spread.figures
+        scale = self.run.config.scale
+        self.spread = Spread(scale, partial(job_of, self.run, self.index), hire or plain, self.folder)
+        return await self._pairs(self.spread) | self.spread.figures
+
+    def generate_here(self) -> dict[str, Any]:
+        """The same in this process."""
+        return asyncio.run(self._pairs(None))
+
+    async def _pairs(self, elsewhere: Spread | None) -> dict[str, Any]:
+        engines = open_engines(self.run, self.index, ("generate",), io.StringIO())
+        method, in_flight = generation(self.run, self.index, engines)
+        prompts, filters = self.run.prompts_of(self.index), self.run.config.generate.filters
+        self.display = Progress("generate", len(prompts) * method.chains_per_prompt, self.told)
+        return await generate_pairs(
+            prompts,
+            method,
+            self.folder,
+            in_flight=in_flight,
+            display=self.display,
+            filters=filters,
+            elsewhere=elsewhere,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +112,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loop.engines.VllmEngine", ScriptedVllm)
 
 
-def assert_whole(world: World) -> None:
-    found = rows(world.round_0)
-    assert len({row["id"] for row in found}) == len({row["prompt_id"] for row in found}) == len(found) == CHAINS
-    assert not (world.round_0 / "workers").exists()
+def assert_whole(world: World, chains_per_prompt: int = 1) -> list[dict[str, Any]]:
+    found = rows(world.folder)
+    assert len({row["id"] for row in found}) == len(found) == CHAINS * chains_per_prompt
+    assert set(Counter(row["prompt_id"] for row in found).values()) == {chains_per_prompt}
+    assert not (world.folder / "workers").exists()
+    assert {path.suffix for path in world.folder.glob("*/part-*")} == {".parquet"}, "compacted as in one process"
+    return found
 
 
 def test_every_prompt_ends_as_one_row_and_all_workers_had_some() -> None:
@@ -112,7 +131,7 @@ def test_every_prompt_ends_as_one_row_and_all_workers_had_some() -> None:
     assert len({hand.worker.engines.policy for hand in world.hands}) == 3, "each has an engine of its own"
     most = {hand.worker.engines.policy.most_in_flight for hand in world.hands}  # type: ignore[union-attr]
     assert max(most) > 1
-    for pair in (row for row in rows(world.round_0) if "chosen" in row):
+    for pair in (row for row in rows(world.folder) if "chosen" in row):
         check = world.run.constitution.principles[0].check
         assert check is not None and run_check(check, (), pair["chosen"][0]["content"]) == "complies"
 
@@ -120,7 +139,7 @@ def test_every_prompt_ends_as_one_row_and_all_workers_had_some() -> None:
 def test_what_a_dead_worker_held_is_done_by_others_and_it_is_started_again() -> None:
     world = World()
 
-    async def die_once(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def die_once(hand: PlainHand, lease: Sequence[Chain]) -> None:
         if hand.job.start == 1 and hand.exchanges == 3:
             await hand.worker.exchange(lease)  # it has rows of which the driver never hears
             hand.kill()
@@ -140,7 +159,7 @@ def test_rows_of_a_worker_that_was_only_thought_dead_are_dropped() -> None:
     written, released = asyncio.Event(), asyncio.Event()
     late = []
 
-    async def hang(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def hang(hand: PlainHand, lease: Sequence[Chain]) -> None:
         if hand.job.start == 0 and hand.exchanges == 2:
             hand.kill = lambda: None  # type: ignore[method-assign]
             late.append(asyncio.create_task(finish_late(hand, lease)))
@@ -148,7 +167,7 @@ def test_rows_of_a_worker_that_was_only_thought_dead_are_dropped() -> None:
         elif world.spread.book.given_back:
             await written.wait()
 
-    async def finish_late(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def finish_late(hand: PlainHand, lease: Sequence[Chain]) -> None:
         while not world.spread.book.given_back:
             await asyncio.sleep(0.01)
         await hand.worker.exchange(lease)
@@ -164,7 +183,7 @@ def test_rows_of_a_worker_that_was_only_thought_dead_are_dropped() -> None:
 def test_a_worker_that_keeps_dying_ends_the_stage_with_its_log_and_rows_are_safe() -> None:
     world = World(deaths=2)
 
-    async def die(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def die(hand: PlainHand, lease: Sequence[Chain]) -> None:
         if hand.job.name.startswith("0002-"):
             raise WorkerDiedError("no memory")
 
@@ -178,7 +197,7 @@ def test_a_worker_that_keeps_dying_ends_the_stage_with_its_log_and_rows_are_safe
 def test_a_death_after_work_does_not_count_with_those_before() -> None:
     world = World(deaths=1, workers=2)
 
-    async def die_after_some(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def die_after_some(hand: PlainHand, lease: Sequence[Chain]) -> None:
         if hand.job.name.startswith("0001-") and hand.exchanges == 3:
             raise WorkerDiedError("again")
 
@@ -202,7 +221,7 @@ def test_a_row_that_cannot_be_written_ends_the_stage() -> None:
     def full(row: Any) -> None:
         raise StageError("No space left on device")
 
-    async def fill(hand: PlainHand, lease: Sequence[Prompt]) -> None:
+    async def fill(hand: PlainHand, lease: Sequence[Chain]) -> None:
         if hand.job.start == 0 and hand.exchanges == 2:
             hand.worker.rows.append = full  # type: ignore[method-assign]
 
@@ -227,17 +246,11 @@ def test_a_request_to_stop_reaches_the_workers_and_the_next_start_goes_on(monkey
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(stopped())
     assert all(hand.stopped for hand in world.hands)
-    written = {path.parent.parent.name for path in world.round_0.glob("workers/*/*/part-*")}
+    written = {path.parent.parent.name for path in world.folder.glob("workers/*/*/part-*")}
     assert written == {hand.job.name for hand in world.hands}
     monkeypatch.delenv("SCRIPTED_PAUSE")
     again = World(workers=1)
-    method = method_of(again.run, 0, engines := open_engines(again.run, 0, io.StringIO()))
-    display = Progress("generate", CHAINS, again.told)
-    asyncio.run(
-        generate_pairs(
-            again.run.prompts_of(0), method, again.round_0, in_flight=engines.chains_in_flight, display=display
-        )
-    )
+    again.generate_here()
     assert_whole(again)
 
 

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One seeded bug: in `file`, `old` (which stands there exactly once) becomes `new`; `tests` must turn red."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
+from tests.mutants.mutant import Mutant
+from tests.mutants.strategies import STRATEGY_MUTANTS
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
 ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
@@ -22,6 +11,7 @@ POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
 MUTANTS = (
+    *STRATEGY_MUTANTS,
     Mutant(
         "chosen ranks last in an export for NeMo-RL",
         "records/layouts.py",
@@ -53,9 +43,30 @@ MUTANTS = (
         (SIGN,),
     ),
     Mutant(
+        "of two pairs that contradict each other only one is seen to",
+        "records/opinions.py",
+        "smallest.get((one.about, not one.first_chosen))",
+        "smallest.get((one.about, False)) if one.first_chosen else None",
+        ("tests/records/test_opinions.py::test_the_same_two_texts_the_other_way_round",),
+    ),
+    Mutant(
+        "pairs that have moved already are not looked at when filters decide again",
+        "records/pair_texts.py",
+        'if row["reason"] in self.reasons:',
+        "if False:",
+        ("tests/generator/test_filtering.py::test_a_pair_made_anew_is_held_against_those_that_have_moved",),
+    ),
+    Mutant(
+        "long answers make two short questions one",
+        "records/near.py",
+        "for mine, other in zip(left, right, strict=True):",
+        "for mine, other in zip(left[-1:], right[-1:], strict=True):",
+        ("tests/generator/test_filters.py::test_prompt_chosen_and_rejected_must_all_be_nearly_the_same",),
+    ),
+    Mutant(
         "verification skipped",
         "generator/chain.py",
-        "await verify(story, method.constitution.principles if method.verify_all else principles, method)",
+        "await verify(story, drawn, method)",
         "pass",
         (f"{CHAIN}::test_every_reason_of_the_closed_set",),
     ),
@@ -148,9 +159,9 @@ MUTANTS = (
     ),
     Mutant(
         "a test prompt's near-duplicate in train",
-        "generator/sources.py",
-        'if prompt.split != "train"}',
-        'if prompt.split == "none"}',
+        "generator/prompt_duplicates.py",
+        'if prompt.split != "train":',
+        'if prompt.split == "none":',
         ("tests/generator/test_sources.py::test_near_duplicates_of_held_out_prompts_leave_train",),
     ),
     Mutant(
@@ -169,8 +180,8 @@ MUTANTS = (
     ),
     Mutant(
         "a truncated draft kept",
-        "generator/chain.py",
-        '_refuse_cut(completion, "draft")',
+        "generator/drafts.py",
+        'refuse_cut(completion, "draft")',
         "pass",
         (f"{CHAIN}::test_a_cut_or_empty_text_is_never_kept",),
     ),
@@ -184,8 +195,8 @@ MUTANTS = (
     Mutant(
         "a row written twice on resume: done prompts run again",
         "generator/generate.py",
-        "if id not in pairs.ids and id not in rejects.ids]",
-        "if id not in pairs.ids]",
+        "if id not in pairs.ids and id not in rejects.ids:",
+        "if id not in pairs.ids:",
         ("tests/generator/test_generate.py",),
     ),
     Mutant(

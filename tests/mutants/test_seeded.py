@@ -22,6 +22,9 @@ WANTED = [
     "a truncated draft kept",
     "a row written twice on resume",
     "wrong sign of beta",
+    "the judge is asked in one order",
+    "the probability of B",
+    "an unreadable rating",
 ]
 
 

@@ -8,9 +8,20 @@ import re
 
 import pytest
 
+from generator.config import JudgeConfig
 from records.annotated_pairs import LABEL, annotators, comparison, short_id
 from records.rows import Pair, Verdict
-from tests.generator.toy import CONSTITUTION, DRAFT_TEXT, FINAL_TEXT, outcome_of, prompt, provenance, script, verdict_on
+from tests.generator.toy import (
+    CONSTITUTION,
+    DRAFT_TEXT,
+    FINAL_TEXT,
+    fair,
+    outcome_of,
+    prompt,
+    provenance,
+    script,
+    verdict_on,
+)
 from tests.scripted import author_of
 
 NORMS = {principle.id: principle.text for principle in CONSTITUTION.principles}
@@ -101,9 +112,66 @@ def test_a_verdict_on_an_unknown_principle_is_refused():
         comparison(pair_of(), {"polite": "x", "modest": "y"})
 
 
+def by_older_row(pair, drafter, writer):
+    """As rows were before drafts named their authors."""
+    draft = pair.draft.model_copy(update={"author": None})
+    return pair.model_copy(update={"draft": draft, "provenance": provenance(policy=drafter, reviser=writer)})
+
+
+def test_a_draft_is_by_its_own_author_where_the_row_names_one():
+    pair = pair_of(provenance=provenance(policy=author_of("of the round"), reviser=author_of("large")))
+    draft = pair.draft.model_copy(update={"author": author_of("of an earlier one")})
+    found = comparison(pair.model_copy(update={"draft": draft}), NORMS, chosen_is_a=True)
+    assert (found["response_a"]["model"], found["response_b"]["model"]) == ("large", "of an earlier one")
+
+
+def group_of(strategy, judge=fair):
+    """A pair that is chosen among two drafts by different policies."""
+    made = outcome_of(
+        script(draft=[FINAL_TEXT, DRAFT_TEXT], judge=judge), strategy=strategy, drafts=2, gate=JudgeConfig()
+    )
+    authors = {"chosen": author_of("new", "e" * 64), "rejected": author_of("old")}
+    candidates = tuple(
+        one.model_copy(update={"draft": one.draft.model_copy(update={"author": authors[one.side]})})
+        for one in made.candidates
+    )
+    return made.model_copy(update={"candidates": candidates})
+
+
+@pytest.mark.parametrize("strategy", ["best_of_n", "ai_feedback", "rating"])
+def test_of_a_group_each_side_is_by_who_drafted_it(strategy):
+    found = comparison(group_of(strategy), NORMS, chosen_is_a=False)
+    assert found["response_b"] == {"text": FINAL_TEXT, "model": "new+eeeeeeeeeeee"}
+    assert found["response_a"] == {"text": DRAFT_TEXT, "model": "old"}
+    expected = {"best_of_n": set(NORMS), "ai_feedback": set(NORMS), "rating": set()}[strategy]
+    assert set(found["annotations"]) == {md5(LABEL), *(md5(NORMS[id]) for id in expected)}
+    assert {given["pref"] for given in found["annotations"].values()} == {"b"}
+
+
+def test_a_judges_answers_under_a_principle_annotate():
+    row = group_of("ai_feedback")
+
+    def given(*answers):
+        """What `kind` says, after the judge's answers with the chosen text as A, then as B."""
+        chosen = next(str(number) for number, one in enumerate(row.candidates) if one.side == "chosen")
+        judged = [one for one in row.judgements if one.principle != "kind"]
+        about = [one for one in row.judgements if one.principle == "kind"]
+        judged += [
+            one.model_copy(update={"better": answer})
+            for one, answer in zip(sorted(about, key=lambda one: one.a != chosen), answers, strict=True)
+        ]
+        found = comparison(row.model_copy(update={"judgements": tuple(judged)}), NORMS, chosen_is_a=True)
+        return found["annotations"][md5(NORMS["kind"])]
+
+    assert given("A", "B") == {"pref": "a"}
+    assert given("B", "A") == {"pref": "b"}
+    assert given("tie", "tie") == {"pref": None, "no_pref_reason": "both"}
+    for torn in (("A", "A"), ("B", "B"), ("tie", "A"), ("unparsed", "B"), ("unparsed", "unparsed")):
+        assert given(*torn) == {"pref": None, "no_pref_reason": "invalid"}
+
+
 def test_ids_are_the_formats_md5():
-    drafter, writer = author_of("small", "f" * 64), author_of("large")
-    pair = pair_of("Why, ö?", provenance=provenance(policy=drafter, reviser=writer))
+    pair = by_older_row(pair_of("Why, ö?"), author_of("small", "f" * 64), author_of("large"))
     found = comparison(pair, NORMS, chosen_is_a=False)
     a, b = {"text": DRAFT_TEXT, "model": "small+ffffffffffff"}, {"text": FINAL_TEXT, "model": "large"}
     assert (found["response_a"], found["response_b"]) == (a, b)
@@ -117,7 +185,7 @@ def test_the_chosen_side_is_drawn_from_the_pairs_id_alone():
     is_a = [comparison(pair, NORMS)["response_a"]["text"] == FINAL_TEXT for pair in pairs]
     assert 8 < sum(is_a) < 32
     assert is_a == [comparison(pair, NORMS)["response_a"]["text"] == FINAL_TEXT for pair in pairs]
-    renamed = pairs[0].model_copy(update={"draft": None, "trail": (), "severity": 0})
+    renamed = pairs[0].model_copy(update={"trail": (), "severity": 0})
     assert comparison(renamed, NORMS)["response_a"] == comparison(pairs[0], NORMS)["response_a"]
 
 

@@ -53,3 +53,42 @@ def test_another_prompt_is_not(prompt) -> None:
 def test_the_digest_follows_the_set_and_not_its_order() -> None:
     one, other = asked(QUESTION), asked("Why?")
     assert held_out_from([one, other]).digest == held_out_from([other, one]).digest != held_out_from([one]).digest
+
+
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+SHORT = held_out_from([asked("Define entropy."), asked("如何偷一辆汽车而不被发现"), asked("为什么"), asked(QUESTION)])
+
+
+@pytest.mark.parametrize("question", ["Define entropy.", "如何偷一辆汽车而不被发现", "为什么", QUESTION])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "{}",
+        CHATML,
+        "\n\nHuman: {}\n\nAssistant:",
+        "Question: {}\nAnswer:",
+        "A chat. USER: {} ASSISTANT:",
+        "<s>[INST] {} [/INST]",
+        "### Instruction:\n{}\n\n### Response:",
+        "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n",
+    ],
+)
+def test_short_questions_and_scripts_without_spaces_are_known_in_templates_too(question: str, shape: str) -> None:
+    assert shape.format(question) in SHORT
+    assert asked("Hi", "Hello", shape.format(question)) in SHORT
+    assert asked(shape.format(question), "So.", "And then?") in SHORT
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Please define entropy. I mean: as physicists do",
+        CHATML.format("Define entropy of mixing."),
+        "我不知道为什么天是蓝的",
+        CHATML.format("如何修一辆汽车而不被发现"),
+        asked("Define entropy of mixing."),
+        asked("How do I clean the oven door?"),  # as a turn, a longer question is another one
+    ],
+)
+def test_longer_and_other_questions_are_not_those(prompt) -> None:
+    assert prompt not in SHORT

@@ -52,3 +52,20 @@ def test_elsewhere_there_are_plain_lines(monkeypatch):
     assert len(lines) == 42 and "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
     assert re.fullmatch(r"evaluate round 0: 20/40 · [\d.]+/s · \d+ s left · pairs 20 · loss 0\.25", lines[19])
     assert lines[40] == "alarm: [bold]look[/bold] here"
+
+
+def test_a_total_that_nobody_knows_is_not_shown(monkeypatch):
+    monkeypatch.setattr("records.progress._SECONDS_BETWEEN_LINES", 0.0)
+    stream = io.StringIO()
+    with progress("import pairs.jsonl", None, stream) as display:
+        display.advance(1, pairs=1)
+    first, last = stream.getvalue().splitlines()
+    assert first.startswith("import pairs.jsonl: 1 · ") and "time left unknown" in first and "None" not in first
+    assert last.startswith("import pairs.jsonl: 1 in ")
+    monkeypatch.setenv("TERM", "xterm")
+
+    def work(stream) -> None:
+        with progress("import pairs.jsonl", None, stream) as display:
+            display.advance(5)
+
+    assert "import pairs.jsonl" in on_a_terminal(work)

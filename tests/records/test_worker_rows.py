@@ -39,7 +39,7 @@ def test_closed_shards_are_moved_as_they_are_after_those_of_the_round(tmp_path: 
     write(open_rows(None, tmp_path, "a"), second, third)
     write(open_rows(None, tmp_path, "b"), fourth)
     inode = shards(tmp_path / "workers" / "a" / "pairs")[0].stat().st_ino
-    assert collect(tmp_path, closed={"a", "b"}) == 0
+    assert collect(tmp_path, closed={"a", "b"}).duplicates == 0
     assert ids(tmp_path) == [first.id, second.id, fourth.id, third.id]
     assert inode in {shard.stat().st_ino for shard in shards(tmp_path / "pairs")}, "moved, not written again"
     assert not (tmp_path / "workers").exists()
@@ -61,7 +61,7 @@ def test_rows_of_a_worker_that_did_not_close_are_copied_without_its_torn_end(tmp
         file.write(b'{"schema_version":1,"id":"to')
     assert own_ids(tmp_path, "dead") == {first.id, second.id}
     inode = shard.stat().st_ino
-    assert collect(tmp_path) == 0
+    assert collect(tmp_path).duplicates == 0
     assert ids(tmp_path) == [first.id, second.id]
     assert inode not in {shard.stat().st_ino for shard in shards(tmp_path / "pairs")}
     dead.append(row(2))  # it was only thought dead: what it goes on to write reaches nothing
@@ -73,10 +73,10 @@ def test_a_chain_done_twice_stays_once_even_as_another_kind_of_row(tmp_path: Pat
     assert as_pair.id == as_reject.id
     write(open_rows(None, tmp_path, "a"), as_pair)
     write(open_rows(None, tmp_path, "b"), as_reject, other)
-    assert collect(tmp_path, closed={"a", "b"}) == 1
+    assert collect(tmp_path, closed={"a", "b"}).duplicates == 1
     assert sorted(ids(tmp_path)) == sorted([as_pair.id, other.id])
     write(open_rows(None, tmp_path, "c"), other)
-    assert collect(tmp_path, closed={"c"}) == 1
+    assert collect(tmp_path, closed={"c"}).duplicates == 1
     assert len(ids(tmp_path)) == 2
 
 
@@ -116,10 +116,10 @@ def test_objects_behind_a_url_are_written_once_fetched_and_removed(tmp_path: Pat
     write(b, rows[1], rows[2])
     assert len(list_objects(url, folder)) == 2
     assert all("/store/run/round_00/" in place for place in list_objects(url, folder))
-    assert collect(folder, url) == 1
+    assert collect(folder, url).duplicates == 1
     assert sorted(ids(folder)) == sorted(one.id for one in rows)
     assert list_objects(url, folder) == []
-    assert collect(folder, url) == 0
+    assert collect(folder, url).duplicates == 0
 
 
 def test_an_object_is_due_by_size_and_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,6 @@ def test_texts_that_no_utf_8_holds_survive_an_object(tmp_path: Path) -> None:
     folder, url = tmp_path / "run" / "round_00", f"file://{tmp_path}/store"
     broken = outcome_of(script(draft=DRAFT_TEXT), prompt("say \ud800\u2028"))
     write(open_rows(url, folder, "a"), broken)
-    assert collect(folder, url) == 0
+    assert collect(folder, url).duplicates == 0
     found = [*read_rows(folder / "pairs"), *read_rows(folder / "rejects")]
     assert found[0]["prompt"][0]["content"] == "say \ud800\u2028"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from records.errors import ConfigError, DataError
@@ -99,7 +101,37 @@ def test_pairs_on_held_out_prompts_are_listed_and_never_trained(tokenizer, write
     pairs = load_pairs([write_rows(rows)], tokenizer, 100, held_out)
     assert [pair.id for pair in pairs.train] == ["other"]
     assert [pair.id for pair in pairs.validation] == ["for evaluation"]
-    assert pairs.left_out == {"too_long": (), "same_tokens": (), "held_out": ("same", "near", "text", "dialogue")}
+    assert pairs.left_out == {
+        "too_long": (),
+        "same_tokens": (),
+        "held_out": ("same", "near", "text", "dialogue"),
+        "contradictory": (),
+    }
+
+
+def test_pairs_that_contradict_each_other_are_listed_and_never_trained_whatever_file_they_are_in(tokenizer, write_rows):
+    first = write_rows([row("a", "b", "c", id="x", split="train"), row("d", "e", "f", id="y", split="train")])
+    second = write_rows(
+        [row(" A", "c", "B ", id="z", split="validation"), row("d", "e", "g", id="w", split="train")], "b.jsonl"
+    )
+    pairs = load_pairs([first, second], tokenizer, 100)
+    assert [pair.id for pair in pairs.train] == ["y", "w"] and not pairs.validation
+    assert pairs.left_out == {"too_long": (), "same_tokens": (), "held_out": (), "contradictory": ("x", "z")}
+    kept = load_pairs([first, second], tokenizer, 100, keep_contradictions=True)
+    assert [len(kept.train), len(kept.validation), kept.contradictory] == [3, 1, ()]
+
+
+def test_two_files_may_number_their_rows_alike(tokenizer, tmp_path):
+    """Ids of own data are file name and row: a row of one file must not answer for that of another."""
+    paths = []
+    for folder, rows in (("one", [("a", "b", "c"), ("d", "e", "f")]), ("two", [("d", "f", "e"), ("a", "b", "c")])):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / "rows.jsonl")
+        lines = [dict(zip(("prompt", "chosen", "rejected"), texts, strict=True)) for texts in rows]
+        paths[-1].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = load_pairs(paths, tokenizer, 100)
+    assert [pair.id for pair in pairs.train] == ["rows.jsonl:1", "rows.jsonl:2"]
+    assert pairs.contradictory == ("rows.jsonl:2", "rows.jsonl:1")
 
 
 def test_no_pair_to_train_on_says_where_they_went(tokenizer, write_rows):

@@ -139,14 +139,15 @@ def test_validation_pairs_are_never_trained(tiny, tmp_path):
     assert "eval_loss" not in reports[2]
 
 
-def test_too_long_pairs_are_counted_and_not_trained(tiny, tmp_path):
+def test_too_long_and_contradictory_pairs_are_counted_and_not_trained(tiny, tmp_path):
     rows = rows_preferring("a", "b", count=12, validation=0)
     long = row("a", "b" * 300, "c", id="long")
+    opposites = [row("what", "yes", "no", id="yes"), row("what", "no", "yes", id="no")]
     train(tiny, tmp_path / "no", rows)
-    with_long = train(tiny, tmp_path / "yes", [*rows, long])
-    assert (with_long["pairs"], with_long["too_long"]) == (12, 1)
+    more = train(tiny, tmp_path / "yes", [*rows, long, *opposites])
+    assert (more["pairs"], more["too_long"], more["contradictory"]) == (12, 1, 2)
     left_out = json.loads((tmp_path / "yes" / "left_out.json").read_text())
-    assert left_out == {"too_long": ["long"], "same_tokens": [], "held_out": []}
+    assert left_out == {"too_long": ["long"], "same_tokens": [], "held_out": [], "contradictory": ["yes", "no"]}
     assert step_figures(tmp_path / "yes") == pytest.approx(step_figures(tmp_path / "no"), abs=1e-3)
 
 

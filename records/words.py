@@ -1,0 +1,108 @@
+"""Token ids of a text from those of its words, where a tokeniser provably knows no more than a word at a time.
+
+Nearly all byte-level BPE tokenisers cut a text into words by one of a few regular expressions before anything else, and
+none of these sees across a single space with a visible character on both sides: what is before it never reaches over
+it, and what begins with it is read without looking back. So the ids of a text are those of its pieces between such
+spaces, one after the other, and most pieces have been seen before. A tokeniser that is not known to be of this kind is
+not cut for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+# Most words remembered, and the longest that is: together a few tens of MiB.
+_MOST, _LONGEST = 32_768, 64
+
+# A space between two characters that are no white space to Python, which knows more kinds of it than Unicode does.
+_CUT = re.compile(r" (?<=\S )(?=\S)")
+
+# What tokenisers split by before merging, character by character as their files have it. GPT-2's own expression is
+# `ByteLevel`'s; then those of Llama 3, Qwen 2 to 3, Qwen 3.5, and GPT-4o.
+_BEFORE_LLAMA = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_AFTER_LLAMA = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_ENDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+SPLITS = frozenset(
+    {
+        _BEFORE_LLAMA + r"\p{N}{1,3}" + _AFTER_LLAMA,
+        _BEFORE_LLAMA + r"\p{N}" + _AFTER_LLAMA,
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+        r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDS}[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_ENDS}\p{{N}}{{1,3}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    }
+)
+
+
+def reads_by_word(backend: Any) -> bool:
+    """Whether a tokeniser of the `tokenizers` library provably reads no further than `_CUT`."""
+    from tokenizers import models
+
+    if not isinstance(backend.model, models.BPE) or backend.model.dropout:
+        return False
+    if _parts(backend.normalizer) not in ([], [{"type": "NFC"}]) or not _splits_by_word(_parts(backend.pre_tokenizer)):
+        return False
+    # A marker that takes the space beside it, or holds one, could reach over a cut.
+    return not any(
+        token.lstrip or token.rstrip or token.single_word or re.search(r"\s", token.content)
+        for token in backend.get_added_tokens_decoder().values()
+    )
+
+
+def _parts(step: Any) -> list[dict[str, Any]]:
+    """A normaliser or pre-tokeniser as its file has it, a sequence of several as a list."""
+    if step is None:
+        return []
+    told = json.loads(step.__getstate__())
+    inner = told.get("pretokenizers", told.get("normalizers"))
+    return [told] if inner is None else list(inner)
+
+
+def _splits_by_word(parts: list[dict[str, Any]]) -> bool:
+    if not parts or parts[-1]["type"] != "ByteLevel" or parts[-1]["add_prefix_space"]:
+        return False
+    if len(parts) == 1:
+        return bool(parts[0]["use_regex"])
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    found = dict(parts[0])
+    pattern = found.pop("pattern", {}).get("Regex")
+    return len(parts) == 2 and not parts[1]["use_regex"] and found == split and pattern in SPLITS
+
+
+class WordIds:
+    """Encodes texts by their words, remembering the words."""
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        """Begin with nothing remembered.
+
+        Args:
+            encode: token ids of a text; of a tokeniser that `reads_by_word`.
+        """
+        self._first, self._later = _Remembered(encode, ""), _Remembered(encode, " ")
+
+    def __call__(self, text: str) -> list[int]:
+        first, *later = _CUT.split(text)
+        ids = list(self._first[first])
+        for word in later:
+            ids += self._later[word]
+        return ids
+
+
+class _Remembered(dict[str, tuple[int, ...]]):
+    """Word to ids, with a space before it or none."""
+
+    def __init__(self, encode: Callable[[str], list[int]], before: str) -> None:
+        super().__init__()
+        self._encode, self._before = encode, before
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        ids = tuple(self._encode(self._before + word))
+        if len(word) <= _LONGEST:
+            if len(self) >= _MOST:
+                self.clear()
+            self[word] = ids
+        return ids
