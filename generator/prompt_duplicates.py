@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from records.near import near_duplicates, sketch
+from records.near import company, near_duplicates, sketch
 from records.pair_texts import prompt_texts
 from records.rows import Prompt
 from records.splits import content_key
@@ -51,10 +52,14 @@ def alike_prompts(prompts: Sequence[Prompt], similarity: float) -> dict[str, tup
     only those that are equal in their content words count.
     """
     in_order = sorted(prompts, key=lambda prompt: (_PRECEDENCE.index(prompt.split), prompt.id))
-    sketches = [(prompt.id, sketch(prompt_texts(prompt.messages), similarity)) for prompt in in_order]
+    texts = {prompt.id: prompt_texts(prompt.messages) for prompt in in_order}
+    # Most prompts keep company with nobody, and need no library to be told apart: `check` is to answer at once.
+    of = {id: company(found, similarity) for id, found in texts.items()}
+    counts = Counter(of.values())
+    sketches = [(id, sketch(found, similarity, alone=counts[of[id]] == 1)) for id, found in texts.items()]
 
     def texts_of(wanted: frozenset[str]) -> Iterator[tuple[str, tuple[str, str]]]:
-        return ((prompt.id, prompt_texts(prompt.messages)) for prompt in in_order if prompt.id in wanted)
+        return ((id, texts[id]) for id in texts if id in wanted)
 
     groups = {prompt.id: prompt.group for prompt in in_order if prompt.group}
     found = near_duplicates(sketches, texts_of, similarity, groups=groups)

@@ -25,6 +25,7 @@ from records.atomic import crash_point, sync_folder, write_json_atomic, write_te
 from records.chat import encodable
 from records.errors import StageError
 from records.features import arrow_schema, write_card
+from records.id_list import forget_ids
 from records.rows import Outcome, Pair, Reject, RejectReason
 from records.shard import (
     COLUMNS,
@@ -123,6 +124,7 @@ def _compact(folder: Path, model: type[BaseModel], without: Container[str] = ())
         sync_folder(folder)
         _name_parquet(folder, model)
     for path in [*replaced, *lines]:
+        forget_ids(path)
         path.unlink()
         crash_point("lines-removed")
     return mended

@@ -25,7 +25,8 @@ def write_card(
 ) -> None:
     """Write the dataset card of a folder of such rows; a card that names these columns is left alone.
 
-    One of an earlier release, which knew fewer columns, is written anew: rows of both load under the new one.
+    One of an earlier release, which knew fewer columns, is written anew: rows of both load under the new one. Which
+    files a card names stays as it is there.
 
     Args:
         folder: where the card goes.
@@ -35,16 +36,27 @@ def write_card(
     """
     path = folder / "README.md"
     data_files = [{"split": split, "path": pattern} for split, pattern in files.items()]
-    header = {
-        "configs": [{"config_name": "default", "data_files": data_files}],
-        "dataset_info": {"features": features(row)},
-    }
-    described = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
-    if path.exists() and path.read_text(encoding="utf-8", errors="replace").startswith(described):
+    known = _header(path)
+    configs = known.get("configs") or [{"config_name": "default", "data_files": data_files}]
+    header = {"configs": configs, "dataset_info": {"features": features(row)}}
+    if known == header:
         return
+    described = f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
     columns = f"{row.__module__.replace('.', '/')}.py"
     named = f"Rows of kind `{folder.name}`; the columns are those of `{row.__name__}` in constitute's `{columns}`."
     write_text_atomic(path, f"{described}\n{about or named}\n")
+
+
+def _header(card: Path) -> dict[str, Any]:
+    """What is between the first two lines of dashes of a card; empty where there is no such card."""
+    if not card.exists():
+        return {}
+    begins, _, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    try:
+        known = yaml.safe_load(rest.partition("\n---\n")[0]) if not begins else None
+    except yaml.YAMLError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def features(model: type[BaseModel]) -> list[dict[str, Any]]:

@@ -42,22 +42,38 @@ class Sketch(NamedTuple):
     bands: bytes
 
 
-def sketch(texts: Texts, similarity: float) -> Sketch:
+def sketch(texts: Texts, similarity: float, *, alone: bool = False) -> Sketch:
     """The sketch of a row.
 
     Args:
         texts: what is compared, in the same order in every row.
         similarity: from 0.8 to 1; the share of content words that near-duplicates have in common.
+        alone: no other row has this `company`, so there is nothing to compare but equal rows.
     """
     bags = [content_words(text) for text in texts]
-    keys = [_digest(" ".join(sorted(bag)), 16) for bag in bags]
-    # A text of fewer words is alike enough to its equals only.
-    least = math.inf if similarity == 1.0 else similarity / (1.0 - similarity) - 1e-9
-    long = [index for index, bag in enumerate(bags) if len(bag) >= least]
+    keys = [_key(bag) for bag in bags]
+    long = _long(bags, similarity)
     exact = blake2b(b"".join(keys), digest_size=16).digest()
-    if not long:
+    if alone or not long:
         return Sketch(exact, b"")
     return Sketch(exact, _bands(bags, keys, long, n_bands(similarity)))
+
+
+def company(texts: Texts, similarity: float) -> bytes:
+    """Its short texts as they are, and which ones are long: what any near-duplicate of a row has in common with it."""
+    bags = [content_words(text) for text in texts]
+    long = _long(bags, similarity)
+    return b"".join(bytes([index]) if index in long else _key(bag) for index, bag in enumerate(bags))
+
+
+def _long(bags: Sequence[Sequence[str]], similarity: float) -> list[int]:
+    """Which texts may be alike without being equal; with fewer words they are alike enough to their equals only."""
+    least = math.inf if similarity == 1.0 else similarity / (1.0 - similarity) - 1e-9
+    return [index for index, bag in enumerate(bags) if len(bag) >= least]
+
+
+def _key(bag: Sequence[str]) -> bytes:
+    return _digest(" ".join(sorted(bag)), 16)
 
 
 def n_bands(similarity: float) -> int:
@@ -130,10 +146,10 @@ def _near(
 
 def _sharing(rows: Sequence[tuple[str, bytes]]) -> dict[int, list[tuple[int, int]]]:
     """The rows that share a band with another one, by place, each with those bands."""
-    import numpy as np
-
     if not rows:
         return {}
+    import numpy as np
+
     bands = np.frombuffer(b"".join(found for _, found in rows), dtype=np.uint64).reshape(len(rows), -1)
     shared = np.zeros(bands.shape, dtype=bool)
     for column in range(bands.shape[1]):

@@ -178,9 +178,9 @@ class Outcome(Strict):
     """The columns that pairs and rejects share."""
 
     schema_version: int = SCHEMA_VERSION
-    strategy: Strategy = "revision"
     id: str
     prompt_id: str
+    strategy: Strategy = "revision"
     split: Split
     group: str | None = None
     benign: bool | None = None

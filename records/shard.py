@@ -18,6 +18,7 @@ from typing import Any
 from records.atomic import crash_point
 from records.digest import digest_json
 from records.errors import DataError, StageError
+from records.id_list import forget_ids
 
 DAMAGED = "damaged"
 _NAME = re.compile(r"part-(\d{5,})\.(jsonl|parquet)")
@@ -144,6 +145,7 @@ def set_aside(error: DamagedShardError, folder: Path | None = None) -> str:
         told = f"{path}: {error.found}. The shard is set aside as {DAMAGED}/{place.name}; its prompts are done again."
         with open(folder / "why.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(told + "\n")
+        forget_ids(path)
         os.rename(path, place)
     except OSError as refused:
         raise StageError(

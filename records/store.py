@@ -21,6 +21,7 @@ from pydantic_core import PydanticSerializationError
 
 from records.atomic import crash_point
 from records.errors import StageError
+from records.id_list import known_ids, write_ids
 from records.shard import is_parquet, shard_ids, shard_number, shard_rows
 from records.shard import shards as shards
 
@@ -56,12 +57,14 @@ class RowStore:
         _cut_torn_tail(folder)
         self.ids: set[str] = set()
         # By name, not by count: a damaged shard may have been taken out of the folder.
-        self._index = self._rows_in_shard = 0
-        for path in shards(folder):
-            before = len(self.ids)
-            self.ids.update(shard_ids(path))
-            self._index = shard_number(path) + is_parquet(path)
-            self._rows_in_shard = 0 if is_parquet(path) else len(self.ids) - before
+        self._index, self._ids_in_shard = 0, list[str]()
+        existing = shards(folder)
+        for path in existing:
+            found = _ids(path, full=path != existing[-1])
+            self.ids.update(found)
+            self._index, self._ids_in_shard = shard_number(path), found
+        if existing and is_parquet(existing[-1]):
+            self._index, self._ids_in_shard = self._index + 1, []
         self._file: IO[bytes] | None = None
         self._synced = time.monotonic()
 
@@ -82,16 +85,16 @@ class RowStore:
             raise self._refused(error) from error
         crash_point("row-after")
         self.ids.add(id)
-        self._rows_in_shard += 1
+        self._ids_in_shard.append(id)
 
     def _write(self, line: bytes) -> None:
-        if self._rows_in_shard >= self.rows_per_shard:
+        if len(self._ids_in_shard) >= self.rows_per_shard:
             self.close()
+            write_ids(self._path(), self._ids_in_shard)
             crash_point("shard-roll")
-            self._index += 1
-            self._rows_in_shard = 0
+            self._index, self._ids_in_shard = self._index + 1, []
         if self._file is None:
-            self._file = open(self.folder / f"part-{self._index:05d}.jsonl", "ab", buffering=0)  # noqa: SIM115
+            self._file = open(self._path(), "ab", buffering=0)  # noqa: SIM115
         if os.environ.get("CONSTITUTE_CRASH_AT", "").startswith("row-torn"):
             self._file.write(line[: len(line) // 2])
             crash_point("row-torn")
@@ -113,14 +116,19 @@ class RowStore:
         """
         assert not any(id in self.ids for id in ids), f"{shard} holds rows that are already in {self.folder}"
         self.close()
-        while (place := self.folder / f"part-{self._index:05d}.jsonl").exists():
+        if self._ids_in_shard:
+            write_ids(self._path(), self._ids_in_shard)
+        while self._path().exists():
             self._index += 1
         try:
-            os.rename(shard, place)
+            os.rename(shard, self._path())
         except OSError as error:
             raise self._refused(error) from error
         self.ids.update(ids)
-        self._rows_in_shard = len(ids)
+        self._ids_in_shard = [*ids]
+
+    def _path(self) -> Path:
+        return self.folder / f"part-{self._index:05d}.jsonl"
 
     def close(self) -> None:
         """Hand the last rows to the disk and close the shard; `append` opens it again.
@@ -150,6 +158,18 @@ class RowStore:
             f"{self.folder}: a row could not be written ({error.strerror or error}); the rows before it are safe. "
             "Make room or mend the folder, then run the same command again: it goes on from here."
         )
+
+
+def _ids(path: Path, *, full: bool) -> list[str]:
+    """The ids of a shard; those of a full one are noted where they had to be read."""
+    if is_parquet(path):
+        return list(shard_ids(path))
+    found = known_ids(path)
+    if found is None:
+        found = list(shard_ids(path))
+        if full:
+            write_ids(path, found)
+    return found
 
 
 def row_line(row: BaseModel) -> bytes:

@@ -164,6 +164,8 @@ def _write(origin: Origin, folder: Path, shares: SplitShares, unrender: Callable
                 counts.pairs[pair.split] += 1
             counts.ties += not good and not bad
             display.advance(1, pairs=counts.pairs.total(), bad_rows=counts.faults.total())
+    for note in folder.rglob(".part-*.ids"):  # of use to a writer that goes on; this one is done
+        note.unlink()
     return counts
 
 

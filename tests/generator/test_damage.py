@@ -35,7 +35,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "bytes in the middle": lambda data: data[: len(data) // 2] + b"\xff\x00\xfe" * 20 + data[len(data) // 2 + 60 :],
     "cut short": lambda data: data[: len(data) // 3],
     "zeros": lambda data: data[:100] + bytes(len(data) - 100),
-    "a bit in the middle": lambda data: flipped(data, 0.4),
+    "a bit in the middle": lambda data: flipped(data, 0.175),  # of the texts: four rows have a longer index than data
     "emptied": lambda data: b"",
 }
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from generator.chain import CRITIQUE, DRAFT, REVISION
 from generator.config import FilterConfig
 from generator.engine import Call
 from generator.generate import generate_pairs
+from generator.method import CRITIQUE, DRAFT, REVISION
 from records.progress import Progress
 from records.rows import Pair, Reject
 from records.shard import shards

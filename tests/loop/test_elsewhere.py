@@ -34,7 +34,7 @@ def files(address: str) -> dict[str, bytes]:
 
 def test_an_export_to_an_address_is_the_export_to_a_folder(command: Command, tmp_path: Path) -> None:
     status, told = command("toy", "--to", "trl", "--include-rejects", "--out", "memory://bucket/export")
-    assert (status, told) == (0, "20 pairs as trl: memory://bucket/export\n")
+    assert status == 0 and told.startswith("20 pairs as trl: memory://bucket/export\n")
     assert command("toy", "--to", "trl", "--include-rejects", "-o", "export")[0] == 0
     folder = tmp_path / "export"
     assert files("memory://bucket/export") == {

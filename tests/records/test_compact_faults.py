@@ -162,7 +162,7 @@ def assert_told_and_safe(told: str, folder: Path, rows: dict[str, list[dict[str,
     assert "the shard could not be written" in told and "its rows are safe" in told
     assert "Make room" in told and "run the same command again" in told
     assert {name: list(read_rows(folder / name)) for name in rows} == rows
-    assert not list(folder.rglob(".part*"))
+    assert not list(folder.rglob("*.parquet.tmp"))
 
 
 @pytest.mark.parametrize("size", [1, 9_000, 20_000])

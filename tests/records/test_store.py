@@ -13,7 +13,7 @@ from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import StageError
 from records.features import write_card
 from records.rows import Message, Pair, Reject, RejectReason, Verdict
-from records.shard import DamagedShardError
+from records.shard import DamagedShardError, shard_ids
 from records.store import RowStore, read_rows, shards
 from tests.generator.toy import outcome_of, prompt, provenance, script
 from tests.tracked import ROOT
@@ -221,3 +221,62 @@ def test_datasets_reads_pairs_in_the_conversational_format(tmp_path):
     (found,) = load_dataset(str(tmp_path / "pairs"), split="train", cache_dir=str(tmp_path / "cache"))
     assert found["chosen"] == [turn.model_dump() for turn in pair.chosen]
     assert found["provenance"]["constitution_digest"] == pair.provenance.constitution_digest
+
+
+def three_shards(folder):
+    store = RowStore(folder, rows_per_shard=3)
+    for number in range(8):
+        store.append(row(f"r{number}"))
+    store.close()
+    return {f"r{number}" for number in range(8)}
+
+
+def test_finding_what_is_done_does_not_read_the_rows_of_full_shards(tmp_path, monkeypatch):
+    everything = three_shards(tmp_path)
+    read = []
+    monkeypatch.setattr("records.store.shard_ids", lambda path: read.append(path.name) or shard_ids(path))
+    assert RowStore(tmp_path).ids == everything
+    assert read == ["part-00002.jsonl"]
+    # What was noted is only believed of the shard as it was.
+    for spoil in (lambda note: note.unlink(), lambda note: note.write_text(note.read_text().replace('"r1"', '"rX"')),
+                  lambda note: note.write_text(note.read_text()[:40]), lambda note: note.write_text("[]")):  # fmt: skip
+        spoil(tmp_path / ".part-00000.ids")
+        read.clear()
+        assert RowStore(tmp_path).ids == everything
+        assert read == ["part-00000.jsonl", "part-00002.jsonl"]
+        read.clear()
+        assert RowStore(tmp_path).ids == everything
+        assert read == ["part-00002.jsonl"], "what had to be read is noted"
+
+
+def test_a_shard_that_changed_is_read_whatever_was_noted(tmp_path):
+    three_shards(tmp_path)
+    first = shards(tmp_path)[0]
+    first.write_bytes(first.read_bytes().replace(b'"id":"r1"', b'"id":"rX"', 1))
+    assert RowStore(tmp_path).ids == {"r0", "rX", *(f"r{number}" for number in range(2, 8))}
+    first.write_bytes(first.read_bytes()[:-1] + b"x\n")
+    with pytest.raises(DamagedShardError):
+        RowStore(tmp_path)
+
+
+def test_a_note_that_cannot_be_written_does_no_harm(tmp_path):
+    (tmp_path / ".part-00000.ids").mkdir()
+    everything = three_shards(tmp_path)
+    assert RowStore(tmp_path).ids == everything
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"schema_version":1,"id":"a","x":{"id":"b"}}',
+        b'{"id":"a"}',
+        b'{"x":{"id":"b"},"id":"a"}',
+        b'{ "id" : "a" }',
+        b'{"id":"\\u0061"}',
+        b'{"schema_version":1,"id":"b\\"","id":"a"}',
+        b'{"schema_version":1.0,"id":"a"}',
+    ],
+)
+def test_an_id_is_told_without_a_parse_only_where_no_other_could_be_meant(tmp_path, line):
+    (tmp_path / "part-00000.jsonl").write_bytes(line + b"\n")
+    assert list(shard_ids(tmp_path / "part-00000.jsonl")) == ["a"]
