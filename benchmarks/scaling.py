@@ -124,7 +124,7 @@ def _drive(chains: int, lease: int, ask: Any) -> float:
         spread = Spread(ScaleConfig(workers=64), lambda name, start: None, hire, folder)
         began = time.perf_counter()
         work = ((id, (prompt, 0)) for id, prompt in waiting.items())
-        with suppress(StageError):  # its workers say that rows are safe which nobody wrote
+        with suppress(StageError):  # its workers say that rows are safe that nobody wrote
             await spread.run(work, chains, Counter(), Progress("driver", chains, io.StringIO()))
         return time.perf_counter() - began
 

@@ -43,9 +43,7 @@ class Elsewhere(Protocol):
         """
         ...
 
-    async def run(
-        self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress
-    ) -> None:
+    async def run(self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress) -> int:
         """Have the chains run, and bring their rows into the round's folder.
 
         Args:
@@ -54,8 +52,12 @@ class Elsewhere(Protocol):
             there: `pairs` and `rejects` that the folder has already; what is shown goes on from them.
             display: progress, counted in chains.
 
+        Returns:
+            How many rows were brought. Where that is less than the total, the others are lost, and that was told; it is
+            never less than half.
+
         Raises:
-            StageError: rows cannot be written, or whoever runs them is gone for good.
+            StageError: rows cannot be written or found, or whoever runs them is gone for good.
             DamagedShardError: as `collect`.
         """
         ...
@@ -96,7 +98,10 @@ async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are
     started, ran = time.monotonic(), 0
     while True:
         try:
-            ran += await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
+            done, lost = await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
+            ran += done
+            if lost:
+                continue
             mended = compact_round(folder, _left_out(folder, filters, method.seed, display))
             figures = count_outcomes(folder, method.constitution)
             break
@@ -132,8 +137,8 @@ async def _run_missing(
     in_flight: int,
     display: Progress,
     elsewhere: Elsewhere | None,
-) -> int:
-    """The chains that have no row yet; returns how many."""
+) -> tuple[int, int]:
+    """The chains that have no row yet; returns how many have one now, and how many still have none."""
     if elsewhere is None:
         collect(folder)  # what workers left that are there no more
     else:
@@ -160,12 +165,13 @@ async def _run_missing(
         if elsewhere is None:
             outcomes = run_bounded(missing(), lambda chain: run_one(*chain[1], method), in_flight=in_flight)
             await _store(outcomes, pairs, rejects, display)
+            done = waiting
         else:
-            await elsewhere.run(missing(), waiting, there, display)
+            done = await elsewhere.run(missing(), waiting, there, display)
     finally:
         pairs.close()
         rejects.close()
-    return waiting
+    return done, waiting - done
 
 
 async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:

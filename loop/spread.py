@@ -85,9 +85,7 @@ class Spread:
         """See `Elsewhere.collect`."""
         await asyncio.to_thread(collect, self.folder, self.scale.rows)
 
-    async def run(
-        self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress
-    ) -> None:
+    async def run(self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress) -> int:
         """See `Elsewhere.run`.
 
         Raises:
@@ -98,7 +96,7 @@ class Spread:
         self.book, self._shown, self._began = LeaseBook(chains, total), there, time.monotonic()
         self._hands, self._up = {}, set()
         if not total:
-            return
+            return 0
         closed: set[str] = set()
         workers = min(self.scale.workers, total)
         slots = [asyncio.create_task(self._keep(number, display)) for number in range(workers)]
@@ -116,11 +114,20 @@ class Spread:
             self.given_back += self.book.given_back
         collected = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
         self.duplicates += collected.duplicates
-        if collected.rows < total:
+        self._tell_lost(collected.rows, total, display)
+        return collected.rows
+
+    def _tell_lost(self, rows: int, total: int, display: Progress) -> None:
+        """Say that rows are lost; where most are, none may ever reach the run folder, and that is an error."""
+        if 2 * rows < total:
             raise StageError(
-                f"{self.folder}: workers said that {total} rows are safe; found {collected.rows}. Expected the run "
-                "folder on a file system that all machines share, or scale.rows, an address that all of them reach. "
-                "Mend that, then run the same command again: it makes the rows that are not there."
+                f"{self.folder}: workers said that {total} rows are safe; found {rows}. Expected the run folder on a "
+                "file system that all machines share, or scale.rows, an address that all of them reach. Mend that, "
+                "then run the same command again: it makes the rows that are not there."
+            )
+        if rows < total:
+            display.note(
+                f"{total - rows} rows that workers had made are lost (a machine went down?); they are made again"
             )
 
     @property

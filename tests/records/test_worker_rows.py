@@ -10,6 +10,7 @@ import pytest
 from records.errors import StageError
 from records.row_objects import ObjectRows, list_objects
 from records.rows import Pair, Reject
+from records.shard import DAMAGED, DamagedShardError, set_aside
 from records.store import RowStore, read_rows, shards
 from records.worker_rows import LocalRows, collect, open_rows, own_ids
 from tests.generator.toy import DRAFT_TEXT, outcome_of, prompt, script
@@ -151,3 +152,36 @@ def test_texts_that_no_utf_8_holds_survive_an_object(tmp_path: Path) -> None:
     assert collect(folder, url).duplicates == 0
     found = [*read_rows(folder / "pairs"), *read_rows(folder / "rejects")]
     assert found[0]["prompt"][0]["content"] == "say \ud800\u2028"
+
+
+def test_a_damaged_shard_is_named_and_all_other_rows_are_there_by_then(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(4)]
+    write(open_rows(None, tmp_path, "bad"), rows[0], rows[1])
+    write(open_rows(None, tmp_path, "good"), rows[2])
+    write(open_rows(None, tmp_path, "closed"), rows[3])
+    shard = tmp_path / "workers" / "bad" / "pairs" / "part-00000.jsonl"
+    first, second = shard.read_text().splitlines(keepends=True)
+    shard.write_text(first + second.replace('"chosen":', '"taken":') + second)
+    assert own_ids(tmp_path, "bad") == set(), "rows beside damaged bytes deserve no trust"
+    with pytest.raises(DamagedShardError, match="row 2 has not the columns of one") as caught:
+        collect(tmp_path, closed={"closed"})
+    assert sorted(ids(tmp_path)) == sorted([rows[2].id, rows[3].id])
+    set_aside(caught.value, tmp_path / "pairs" / DAMAGED)
+    assert collect(tmp_path).rows == 0
+    assert (tmp_path / "pairs" / DAMAGED / "part-00000.jsonl-1").exists() and not (tmp_path / "workers").exists()
+
+
+@pytest.mark.parametrize("cut", [10, 3000, -1])
+def test_a_damaged_object_comes_here_before_it_is_named(tmp_path: Path, cut: int) -> None:
+    folder, url = tmp_path / "run" / "round_00", f"file://{tmp_path}/store"
+    write(open_rows(url, folder, "a"), row(0), row(1))
+    write(open_rows(url, folder, "b"), row(2, pair=False))
+    place = tmp_path / "store" / "run" / "round_00" / "a-00000.jsonl"
+    place.write_bytes(place.read_bytes()[: cut - 1])
+    with pytest.raises(DamagedShardError, match=r"part-object-a-00000\.jsonl: line \d is not a row"):
+        collect(folder, url)
+    assert ids(folder) == [row(2, pair=False).id] and list_objects(url, folder) == []
+    with pytest.raises(DamagedShardError) as caught:
+        collect(folder)
+    set_aside(caught.value, folder / "pairs" / DAMAGED)
+    assert collect(folder) == (0, 0) and not (folder / "workers").exists()
