@@ -146,32 +146,38 @@ async def _run_missing(
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
-
-    def missing() -> Iterator[tuple[str, Chain]]:
-        # One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt
-        # follow each other, so the engine finds their shared prefix in its cache.
-        for prompt in prompts:
-            for index in range(method.chains_per_prompt):
-                id = chain_id(prompt, method.provenance.round, index)
-                if id not in pairs.ids and id not in rejects.ids:
-                    yield id, (prompt, index)
-
-    waiting = sum(1 for _ in missing())
+    waiting = sum(1 for _ in _missing(prompts, method, pairs, rejects))
     there = Counter(pairs=len(pairs.ids), rejects=len(rejects.ids))
     display.advance(len(prompts) * method.chains_per_prompt - waiting - display.done, **there)
     if waiting:
         forget_moves(folder)
+    missing = _missing(prompts, method, pairs, rejects)
     try:
         if elsewhere is None:
-            outcomes = run_bounded(missing(), lambda chain: run_one(*chain[1], method), in_flight=in_flight)
+            outcomes = run_bounded(missing, lambda chain: run_one(*chain[1], method), in_flight=in_flight)
             await _store(outcomes, pairs, rejects, display)
             done = waiting
         else:
-            done = await elsewhere.run(missing(), waiting, there, display)
+            done = await elsewhere.run(missing, waiting, there, display)
     finally:
         pairs.close()
         rejects.close()
     return done, waiting - done
+
+
+def _missing(
+    prompts: Sequence[Prompt], method: Method, pairs: RowStore, rejects: RowStore
+) -> Iterator[tuple[str, Chain]]:
+    """The chains that have no row, by id.
+
+    One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt follow
+    each other, so the engine finds their shared prefix in its cache.
+    """
+    for prompt in prompts:
+        for index in range(method.chains_per_prompt):
+            id = chain_id(prompt, method.provenance.round, index)
+            if id not in pairs.ids and id not in rejects.ids:
+                yield id, (prompt, index)
 
 
 async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
