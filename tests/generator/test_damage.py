@@ -26,16 +26,25 @@ from tests.generator.toy import method_of, script
 from tests.tracked import ROOT
 
 
-def flipped(data: bytes, place: float) -> bytes:
-    at = int(len(data) * place)
+def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+def place_of_texts(data: bytes) -> int:
+    """Where the texts of the trail lie in a Parquet shard; few rows have a longer index and statistics than data."""
+    from pyarrow.parquet import ParquetFile
+
+    group = ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    (texts,) = (column for column in columns if column.path_in_schema == "trail.list.element.text")
+    return (texts.dictionary_page_offset + texts.data_page_offset) // 2
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "bytes in the middle": lambda data: data[: len(data) // 2] + b"\xff\x00\xfe" * 20 + data[len(data) // 2 + 60 :],
     "cut short": lambda data: data[: len(data) // 3],
     "zeros": lambda data: data[:100] + bytes(len(data) - 100),
-    "a bit in the middle": lambda data: flipped(data, 0.175),  # of the texts: four rows have a longer index than data
+    "a bit in the middle": lambda data: flipped(data, place_of_texts(data)),
     "emptied": lambda data: b"",
 }
 
