@@ -92,6 +92,11 @@ class EngineConfig(Settings):
     """Times a call is submitted again after the engine died under it; then its chain is a reject. The run ends with an
     error when the engine dies twice as often and once more without completing a single call."""
 
+    @property
+    def parts(self) -> int:
+        """Processes that compute, each on a GPU of its own where there are GPUs: parts of all copies of the model."""
+        return self.tensor_parallel * self.data_parallel * int(self.options.get("pipeline_parallel_size", 1))  # type: ignore[arg-type]
+
     @field_validator("options")
     @classmethod
     def _of_speed_and_layout(cls, options: dict[str, Any]) -> dict[str, Any]:

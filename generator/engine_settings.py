@@ -48,10 +48,13 @@ def engine_settings(
         "disable_log_stats": True,
         "load_format": "safetensors",
     }
-    if on_cpu and config.tensor_parallel == config.data_parallel == 1:
+    if on_cpu and config.parts == 1:
         # vLLM would start a worker process beside the core's, since it cannot bind the core's threads; the engine does.
         # One process less takes a third off the start and a hop off every engine step.
         settings["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+    elif config.parts > 1:
+        # Processes of this machine, also where vLLM finds itself in an actor and would ask Ray for more of them.
+        settings["distributed_executor_backend"] = "mp"
     if adapters:
         settings |= {
             "enable_lora": True,

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from constitution.checks import run_check
-from constitution.schema import Check, Constitution
 from generator.ai_feedback import run_ai_feedback
 from generator.best_of_n import run_best_of_n
 from generator.chain import run_chain
 from generator.config import FilterConfig
+from generator.figures import count_outcomes
 from generator.filters import FILTER_REASONS, Decisions, decide
 from generator.method import Method
 from generator.rating import run_rating
@@ -22,16 +21,52 @@ from generator.schedule import run_bounded
 from generator.story import chain_id
 from records.compact import compact_round, decided_moves, forget_moves
 from records.features import write_card
-from records.pair_texts import VerifiedPairs, texts_of_row
+from records.pair_texts import VerifiedPairs
 from records.progress import Progress
-from records.rows import Judgement, Message, Pair, Prompt, Reject
+from records.rows import Pair, Prompt, Reject
 from records.shard import DAMAGED, DamagedShardError, set_aside
-from records.store import RowStore, read_rows
+from records.store import RowStore
+from records.worker_rows import KINDS, collect
+
+Chain = tuple[Prompt, int]
+"""A chain that is to be run: its prompt, and its number among the chains of that prompt."""
+
+
+class Elsewhere(Protocol):
+    """Who runs the chains of a stage instead of its own process."""
+
+    async def collect(self) -> None:
+        """Bring the rows that were left behind by others into the round's folder.
+
+        Raises:
+            DamagedShardError: some of what was left is no row; all that is one is in the folder.
+        """
+        ...
+
+    async def run(self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress) -> int:
+        """Have the chains run, and bring their rows into the round's folder.
+
+        Args:
+            chains: by their ids, one at a time.
+            total: how many there are.
+            there: `pairs` and `rejects` that the folder has already; what is shown goes on from them.
+            display: progress, counted in chains.
+
+        Returns:
+            How many rows were brought. Where that is less than the total, the others are lost, and that was told; it is
+            never less than half.
+
+        Raises:
+            StageError: rows cannot be written or found, or whoever runs them is gone for good.
+            DamagedShardError: as `collect`.
+        """
+        ...
+
 
 _FILTERS = FilterConfig()
 
 
-async def generate_pairs(
+async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are run, and where, are two things
     prompts: Sequence[Prompt],
     method: Method,
     folder: Path,
@@ -39,6 +74,7 @@ async def generate_pairs(
     in_flight: int,
     display: Progress,
     filters: FilterConfig = _FILTERS,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, Any]:
     """Run the chain of every prompt that has no row yet, filter the pairs, make Parquet of the rows, and count them.
 
@@ -51,6 +87,7 @@ async def generate_pairs(
         in_flight: most chains at work at once.
         display: progress, counted in chains.
         filters: which verified pairs are left out again, once all chains are done.
+        elsewhere: who runs the chains instead of this process; `in_flight` is then theirs to know.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -61,12 +98,17 @@ async def generate_pairs(
     started, ran = time.monotonic(), 0
     while True:
         try:
-            ran += await _run_missing(prompts, method, folder, in_flight, display)
+            done, lost = await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
+            ran += done
+            if lost:
+                continue
             mended = compact_round(folder, _left_out(folder, filters, method.seed, display))
             figures = count_outcomes(folder, method.constitution)
             break
         except DamagedShardError as error:
-            display.note(set_aside(error))
+            # A worker's folder goes with the worker; what is damaged in it is kept with the round's own.
+            kind = error.path.parent.name
+            display.note(set_aside(error, folder / (kind if kind in KINDS else "pairs") / DAMAGED))
     if mended:
         display.note(f"{folder}: in {mended} rows a character that UTF-8 cannot hold became U+FFFD.")
     seconds = time.monotonic() - started
@@ -89,34 +131,53 @@ def _left_out(folder: Path, filters: FilterConfig, seed: int, display: Progress)
 
 
 async def _run_missing(
-    prompts: Sequence[Prompt], method: Method, folder: Path, in_flight: int, display: Progress
-) -> int:
-    """The chains that have no row yet; returns how many."""
+    prompts: Sequence[Prompt],
+    method: Method,
+    folder: Path,
+    in_flight: int,
+    display: Progress,
+    elsewhere: Elsewhere | None,
+) -> tuple[int, int]:
+    """The chains that have no row yet; returns how many have one now, and how many still have none."""
+    if elsewhere is None:
+        collect(folder)  # what workers left that are there no more
+    else:
+        await elsewhere.collect()
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
-
-    def missing() -> Iterator[tuple[Prompt, int]]:
-        # One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt
-        # follow each other, so the engine finds their shared prefix in its cache.
-        for prompt in prompts:
-            for index in range(method.chains_per_prompt):
-                id = chain_id(prompt, method.provenance.round, index)
-                if id not in pairs.ids and id not in rejects.ids:
-                    yield prompt, index
-
-    waiting = sum(1 for _ in missing())
-    chains = len(prompts) * method.chains_per_prompt
-    display.advance(chains - waiting - display.done, pairs=len(pairs.ids), rejects=len(rejects.ids))
+    waiting = sum(1 for _ in _missing(prompts, method, pairs, rejects))
+    there = Counter(pairs=len(pairs.ids), rejects=len(rejects.ids))
+    display.advance(len(prompts) * method.chains_per_prompt - waiting - display.done, **there)
     if waiting:
         forget_moves(folder)
+    missing = _missing(prompts, method, pairs, rejects)
     try:
-        outcomes = run_bounded(missing(), lambda work: run_one(*work, method), in_flight=in_flight)
-        await _store(outcomes, pairs, rejects, display)
+        if elsewhere is None:
+            outcomes = run_bounded(missing, lambda chain: run_one(*chain[1], method), in_flight=in_flight)
+            await _store(outcomes, pairs, rejects, display)
+            done = waiting
+        else:
+            done = await elsewhere.run(missing, waiting, there, display)
     finally:
         pairs.close()
         rejects.close()
-    return waiting
+    return done, waiting - done
+
+
+def _missing(
+    prompts: Sequence[Prompt], method: Method, pairs: RowStore, rejects: RowStore
+) -> Iterator[tuple[str, Chain]]:
+    """The chains that have no row, by id.
+
+    One at a time: a list would hold every prompt of a large source for the whole stage. Chains of one prompt follow
+    each other, so the engine finds their shared prefix in its cache.
+    """
+    for prompt in prompts:
+        for index in range(method.chains_per_prompt):
+            id = chain_id(prompt, method.provenance.round, index)
+            if id not in pairs.ids and id not in rejects.ids:
+                yield id, (prompt, index)
 
 
 async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
@@ -143,133 +204,3 @@ async def _store(
             tokens += sum(entry.output_tokens for entry in outcome.trail)
             rate = tokens / (time.monotonic() - started)
             display.advance(1, pairs=len(pairs.ids), rejects=len(rejects.ids), tokens_per_second=round(rate))
-
-
-def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
-    """What a round's `pairs/` and `rejects/` hold, from the rows alone: counts, tokens, cache share, leaks.
-
-    `drafts_by_adapter` counts all drafts by the digest of their policy's adapter, the base's under "base";
-    `drafts_left_out` counts by reason the drafts of groups that could be neither chosen nor rejected.
-    `orders_disagree_rate` is the share of a judge's comparisons, both orders read, in which they name different texts.
-
-    Of the pairs with a violated principle that has an exact check (`checked_pairs`), those whose chosen text passes
-    every check and whose rejected text fails all the named ones are `checked_pairs_right`.
-
-    `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
-    those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
-    None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
-    `length_gap` is the mean of chosen minus rejected length in characters, `before` and `after` the filters.
-    """
-    counts, rejects, left_out, drafted = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    strategies: dict[str, Counter[str]] = {}
-    for name in ("pairs", "rejects"):
-        for row in read_rows(folder / name):
-            counts["chains"] += 1
-            counts[name] += 1
-            strategies.setdefault(row.get("strategy", "revision"), Counter(chains=0, pairs=0)).update(["chains", name])
-            left_out.update(draft["left_out"] for draft in row.get("candidates", ()) if draft["left_out"])
-            counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
-            rejects.update([row["reason"]] if name == "rejects" else [])
-            if name == "pairs":
-                _count_checked(Pair.model_validate(row), constitution, counts)
-            _count_gap(row, counts)
-            drafted.update(_drafters(row))
-            _count_calls(row, counts)
-            _count_comparisons(row, counts)
-            _count_undrawn(row, constitution, counts)
-    return {
-        "chains": counts["chains"],
-        "pairs": counts["pairs"],
-        "validation_pairs": counts["validation_pairs"],
-        "checked_pairs": counts["checked"],
-        "checked_pairs_right": counts["checked_right"],
-        "rejects": dict(sorted(rejects.items())),
-        "length_gap": {side: _mean(counts[f"gap_{side}"], counts[f"pairs_{side}"]) for side in ("before", "after")},
-        "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in strategies.items()},
-        "drafts": drafted.total(),
-        "drafts_by_adapter": dict(sorted(drafted.items())),
-        "drafts_left_out": dict(sorted(left_out.items())),
-        "compared": counts["compared"],
-        "orders_disagree_rate": _share(counts["orders_disagree"], counts["compared"]),
-        "calls": counts["calls"],
-        "output_tokens": counts["output"],
-        "prompt_tokens": counts["prompt"],
-        "cached_token_share": _share(counts["cached"], counts["prompt"]),
-        "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
-        "uncanonical_drafts": counts["uncanonical"],
-        "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
-        "damaged_shards": sum(1 for _ in folder.glob(f"*/{DAMAGED}/part-*")),
-    }
-
-
-def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str]) -> None:
-    """What exact patterns say of a pair that the critic has labelled."""
-    checks = {principle.id: principle.check for principle in constitution.principles if principle.check}
-    named = [checks[id] for id in pair.violated if id in checks]
-    if named:
-        chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
-        counts["checked"] += 1
-        counts["checked_right"] += all(
-            run_check(check, pair.prompt, chosen) != "violates" for check in checks.values()
-        ) and all(run_check(check, pair.prompt, rejected) == "violates" for check in named)
-
-
-def _count_gap(row: dict[str, Any], counts: Counter[str]) -> None:
-    if row.get("reason", FILTER_REASONS[0]) in FILTER_REASONS:
-        gap = texts_of_row(row).gap
-        for side in ("before",) if "reason" in row else ("before", "after"):
-            counts[f"gap_{side}"] += gap
-            counts[f"pairs_{side}"] += 1
-
-
-def _mean(total: int, count: int) -> float | None:
-    return round(total / count, 1) if count else None
-
-
-def _count_calls(row: dict[str, Any], counts: Counter[str]) -> None:
-    counts["uncanonical"] += sum(not draft["canonical"] for draft in _drafts(row))
-    for entry in row["trail"]:
-        counts["calls"] += 1
-        counts["output"] += entry["output_tokens"]
-        counts["prompt"] += entry["prompt_tokens"]
-        counts["cached"] += entry["cached_tokens"]
-        counts["verdicts"] += entry["verdict"] is not None or entry["kind"] in ("judgement", "rating")
-        counts["unparsed"] += entry["verdict"] == "unparsed"
-
-
-def _drafts(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """All drafts of a chain; a draft that was chosen or rejected stands on the row twice, and here once."""
-    return [one["draft"] for one in row.get("candidates", ())] or [row["draft"]] * bool(row["draft"])
-
-
-def _drafters(row: dict[str, Any]) -> Iterator[str]:
-    for draft in _drafts(row):
-        author = draft.get("author") or row["provenance"]["policy"]
-        yield author["adapter_digest"] or "base"
-
-
-def _count_comparisons(row: dict[str, Any], counts: Counter[str]) -> None:
-    """A comparison is two judgements, one for each order, that stand next to each other on the row."""
-    found = [Judgement.model_validate(one) for one in row.get("judgements", ())]
-    for one, other in zip(found[::2], found[1::2], strict=True):
-        if "unparsed" not in (one.better, other.better):
-            counts["compared"] += 1
-            counts["orders_disagree"] += one.preferred != other.preferred
-
-
-def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:
-    undrawn = [verdict for verdict in row["final_verdicts"] if verdict["principle"] not in row["principles"]]
-    if undrawn and all(verdict["verdict"] != "unparsed" for verdict in undrawn):
-        broken = {verdict["principle"] for verdict in undrawn if verdict["verdict"] == "violates"}
-        counts["judged_beyond"] += 1
-        counts["new_violations"] += any(not _in_draft(constitution.principle(id).check, row) for id in broken)
-
-
-def _in_draft(check: Check | None, row: dict[str, Any]) -> bool:
-    """Whether an exact check finds the fault in the draft already."""
-    turns = [Message.model_validate(turn) for turn in row["prompt"]]
-    return check is not None and run_check(check, turns, row["draft"]["text"]) == "violates"
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

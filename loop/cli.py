@@ -206,6 +206,7 @@ def _run_summary(settings: RunConfig) -> str:
         [
             f"run file: {settings.rounds} rounds of {settings.model} under constitution {run.constitution.name}",
             *_critic(settings),
+            *_workers(settings),
             f"prompts: {splits}; {run.mode}, {settings.prompts_per_round or 'all'} a round",
             *(f"source {source.line()}" for source in run.prompts.sources),
             f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of "
@@ -222,6 +223,12 @@ def _critic(settings: RunConfig) -> list[str]:
     if other is None:
         return []
     return [f"critic: {other.model} {f'at {other.endpoint.host}' if other.endpoint else 'in an engine of its own'}"]
+
+
+def _workers(settings: RunConfig) -> list[str]:
+    scale = settings.scale
+    where = f"on the cluster at {scale.address}" if scale.address else "on this machine"
+    return [f"workers: {scale.workers}, {scale.gpus_per_worker} GPUs each, {where}"] if scale.spread else []
 
 
 def _show(built: dict[str, Any], folder: RunFolder) -> None:

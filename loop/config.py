@@ -15,6 +15,7 @@ from evaluation.config import EvaluateConfig
 from generator.config import EngineConfig, GenerateConfig
 from generator.critic_config import SECRET, CriticModel
 from generator.source_config import SourceEntry
+from loop.scale_config import ScaleConfig
 from records.errors import Problem, problems_error
 from records.splits import SplitShares
 from records.strict import Settings
@@ -51,6 +52,8 @@ class RunConfig(Settings):
     """Fewer train pairs than this in a round end the loop with status `too_few_pairs`."""
     splits: SplitShares = SplitShares()
     engine: EngineConfig = EngineConfig()
+    scale: ScaleConfig = ScaleConfig()
+    """Several workers for generation, on Ray. Left out: this machine, without Ray."""
     generate: GenerateConfig = GenerateConfig()
     train: TrainConfig = TrainConfig()
     warm_up: SftSettings = SftSettings()

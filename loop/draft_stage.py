@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +14,7 @@ from evaluation.rows import DraftRow, read_drafts
 from evaluation.summary import summarise
 from evaluation.sway import measure_sway
 from generator.engine import Sampling
-from generator.generate import generate_pairs
+from generator.generate import Elsewhere, generate_pairs
 from generator.method import Method
 from generator.principles import few_shot_turns
 from generator.seat import Seat
@@ -51,15 +52,26 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
         return
     if "generate" in todo and (address := _published_at(run, index)):
         try_place(address)
-    engines = open_engines(run, index, todo, stream)
+    spread = run.config.scale.spread
+    if spread:
+        from loop.cluster import set_environment
+
+        set_environment(run.config.scale)
+    engines = open_engines(run, index, [stage for stage in todo if not (spread and stage == "generate")], stream)
     stream.write(f"round {index}: {' and '.join(todo)}\n")
+    hand_off: dict[str, Any] | None = None
     try:
-        await engines.start(stream)
-        check_template(engines.policy.tokenizer)
-        hand_off = await _hand_off(run, index, engines)
         for stage in todo:
-            work = _evaluate if stage == "evaluate" else _generate
-            outputs = await work(run, index, engines, stream, hand_off) | engines.figures
+            if stage == "generate" and spread:
+                await engines.close()  # the workers' engines get this machine's GPUs
+                outputs = await _generate_on_workers(run, index, engines, stream)
+            else:
+                if hand_off is None:
+                    await engines.start(stream)
+                    check_template(engines.policy.tokenizer)
+                    hand_off = await prove_policy(run, index, engines)
+                work = _evaluate if stage == "evaluate" else _generate
+                outputs = await work(run, index, engines, stream, hand_off) | engines.figures
             seconds, began = time.monotonic() - began, time.monotonic()
             end_stage(run.folder, stage, index, inputs[stage](run, index), outputs=outputs, seconds=seconds)
     finally:
@@ -71,12 +83,17 @@ def _seats(run: Run, index: int, engines: Engines, sampling: Sampling) -> tuple[
     return Seat(engines.policy, sampling, adapter=run.policy(index)), Seat(engines.critic, run.config.generate.critic)
 
 
-async def _hand_off(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+async def prove_policy(run: Run, index: int, engines: Engines) -> dict[str, Any]:
     """Proof that this engine speaks as the round before trained; once for each engine, before its first draft."""
     policy = run.policy(index)
     if policy is None:
         return {}
     return {"hand_off": await prove_hand_off(engines.policy, policy, run.folder.round(index - 1) / "probe.json")}
+
+
+async def prove_drafters(run: Run, index: int, engines: Engines) -> dict[str, Any]:
+    """The same for all that draft on this engine."""
+    return await prove_policy(run, index, engines) | await _hand_off_of_round_0(run, index, engines)
 
 
 async def _hand_off_of_round_0(run: Run, index: int, engines: Engines) -> dict[str, Any]:
@@ -134,6 +151,12 @@ async def _generate(
     run: Run, index: int, engines: Engines, stream: IO[str], hand_off: dict[str, Any]
 ) -> dict[str, Any]:
     hand_off = hand_off | await _hand_off_of_round_0(run, index, engines)
+    return await _generate_rows(run, index, engines, stream, None) | hand_off
+
+
+async def _generate_rows(
+    run: Run, index: int, engines: Engines, stream: IO[str], elsewhere: Elsewhere | None
+) -> dict[str, Any]:
     method, in_flight = generation(run, index, engines)
     prompts = run.prompts_of(index)
     title = "generate warm-up" if index == WARM_UP else f"generate round {index}"
@@ -145,11 +168,28 @@ async def _generate(
             in_flight=in_flight,
             display=display,
             filters=run.config.generate.filters,
+            elsewhere=elsewhere,
         )
         if address := _published_at(run, index):
             copied = publish_round(run.folder.round(index), address)
             display.note(f"{copied} files copied to {address}, each held against its digest")
-    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]} | hand_off
+    return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]}
+
+
+async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: IO[str]) -> dict[str, Any]:
+    """The same on workers, each of which proves all that draft; the engines given here only say who the authors are."""
+    from loop.cluster import Cluster
+    from loop.spread import Spread
+    from loop.worker import job_of
+
+    scale = run.config.scale
+    stream.write(f"starting {scale.workers} workers {f'at {scale.address}' if scale.address else 'on this machine'}\n")
+    cluster = Cluster(scale, run.folder.path / "logs")
+    try:
+        spread = Spread(scale, partial(job_of, run, index), cluster.hire, run.folder.round(index))
+        return await _generate_rows(run, index, engines, stream, spread) | spread.figures
+    finally:
+        cluster.close()
 
 
 def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:

@@ -59,12 +59,20 @@ class Engines:
             await self.critic.close()
 
 
-def open_engines(run: Run, index: int, stages: Sequence[str], stream: IO[str]) -> Engines:
-    """The engines of a round's policy, of all that draft in it, and of the critic, not yet started."""
+def open_engines(run: Run, index: int, stages: Sequence[str], stream: IO[str], *, start: int = 0) -> Engines:
+    """The engines of a round's policy, of all that draft in it, and of the critic, not yet started.
+
+    Args:
+        run: the run.
+        index: the round.
+        stages: what is done with them; only "generate" needs those that draft beside the policy.
+        stream: where it is told what is being started.
+        start: number of this start among those of a stage's workers, so that no two draw alike.
+    """
     config = run.config
     drafters = [policy for _, policy in run.drafters(index).values()] if "generate" in stages else []
     adapters = {adapter.digest: adapter for adapter in (run.policy(index), *drafters) if adapter}
-    seed = config.seed * 100 + index + 1
+    seed = config.seed * 100 + index + 1 + start * 100_003
     policy = VllmEngine(config.model, config.engine, [*adapters.values()], seed=seed)
     other = config.critic_model
     if other is None:

@@ -25,7 +25,7 @@ from records.store import shards
 STAGES = ("evaluate", "generate", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
-    "generate": ("pairs", "rejects"),
+    "generate": ("pairs", "rejects", "workers"),
     "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
 }
 WARM_UP = -1
@@ -125,7 +125,7 @@ def _started(folder: RunFolder, stage: str, index: int) -> Path:
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
     """Whether a stage that was cut short left rows, or an adapter."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
-    return any(shards(place) or (place.name == "adapter" and place.exists()) for place in places)
+    return any(shards(place) or (place.name in ("adapter", "workers") and place.exists()) for place in places)
 
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:

@@ -21,6 +21,7 @@ from generator.sources import PromptSet, load_prompts
 from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_problems
+from loop.scale_config import scale_problems
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
@@ -129,13 +130,14 @@ def open_run(config: RunConfig, folder: RunFolder) -> Run:
 
 
 def _model_problems(config: RunConfig) -> list[Problem]:
-    """What is seen in the folder of the model, and in that of a critic of its own on this machine."""
+    """What is seen in the folder of the model, in that of a critic of its own on this machine, and of their workers."""
     other = config.critic_model
     problems = model_problems(config.model, config.engine.context)
     if other and not other.endpoint:
         found = model_problems(other.model, other.local_engine.context)
         problems += [Problem(f"critic_model.{problem.where}", problem.message) for problem in found]
-    return problems
+    beside = other.local_engine if other and not other.endpoint else None
+    return [*problems, *scale_problems(config.scale, config.engine, beside)]
 
 
 def _read_or_note(faults: list[str], read: Callable[[], Read]) -> Read | None:

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     take_any_text()
     folder = RunFolder(Path(path))
-    stream = _send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
+    stream = send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
     try:
         config = RunConfig.model_validate(json.loads((folder.path / "config.json").read_text(encoding="utf-8")))
         run = open_run(config, folder)
@@ -89,15 +89,23 @@ def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _send_chatter_to(path: Path) -> IO[str]:
-    """Point standard output and error at a log, for this process and its children; returns the old standard error."""
+def send_chatter_to(path: Path, *, keep: bool = True) -> IO[str]:
+    """Point standard output and error at a log, for this process and its children.
+
+    Args:
+        path: the log; it is appended to.
+        keep: return the old standard error; else the log itself.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for number in (1, 2):
         os.dup2(log, number)
-    os.close(log)
-    return stream
+    if keep:
+        os.close(log)
+        return stream
+    stream.close()
+    return os.fdopen(log, "w", buffering=1, encoding="utf-8", errors="replace")
 
 
 if __name__ == "__mp_main__":  # how a process that vLLM spawns loads this module

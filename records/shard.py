@@ -131,15 +131,15 @@ def check_shards(folder: Path) -> None:
                 _parsed(path, number, line)
 
 
-def set_aside(error: DamagedShardError) -> str:
-    """Move a damaged shard into `damaged/` beside it and note why there; returns that in words.
+def set_aside(error: DamagedShardError, folder: Path | None = None) -> str:
+    """Move a damaged shard into `damaged/`, beside it or where that is told, and note why; returns that in words.
 
     Raises:
         StageError: the file system refuses.
     """
-    path, folder = error.path, error.path.parent / DAMAGED
+    path, folder = error.path, folder or error.path.parent / DAMAGED
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         # The ending is nobody's, so nothing that looks for data files takes it for one.
         place = next(place for n in count(1) if not (place := folder / f"{path.name}-{n}").exists())
         told = f"{path}: {error.found}. The shard is set aside as {DAMAGED}/{place.name}; its prompts are done again."

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -107,6 +107,25 @@ class RowStore:
         if time.monotonic() - self._synced > _SECONDS_BETWEEN_SYNCS:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()
+
+    def adopt(self, shard: Path, ids: Collection[str]) -> None:
+        """Take a shard that another writer has closed as it is; `ids` are those of its rows, none of them here yet.
+
+        Raises:
+            StageError: the file system refuses; the shard stays where it was.
+        """
+        assert not any(id in self.ids for id in ids), f"{shard} holds rows that are already in {self.folder}"
+        self.close()
+        if self._ids_in_shard:
+            write_ids(self._path(), self._ids_in_shard)
+        while self._path().exists():
+            self._index += 1
+        try:
+            os.rename(shard, self._path())
+        except OSError as error:
+            raise self._refused(error) from error
+        self.ids.update(ids)
+        self._ids_in_shard = [*ids]
 
     def _path(self) -> Path:
         return self.folder / f"part-{self._index:05d}.jsonl"

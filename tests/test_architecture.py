@@ -33,6 +33,7 @@ ONLY_IN = {
     "trl": ("trainer/",),
     "peft": ("trainer/",),
     "httpx": ("generator/exchange.py",),
+    "ray": ("loop/cluster.py",),
     "datasketch": ("records/near.py",),
 }
 HEAVY = {
@@ -47,6 +48,7 @@ HEAVY = {
     "httpx",
     "datasketch",
     "scipy",
+    "ray",
 }
 COMMAND = Path(sys.executable).with_name("constitute")
 

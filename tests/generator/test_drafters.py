@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from generator.engine import Adapter
-from generator.generate import count_outcomes, run_one
+from generator.figures import count_outcomes
+from generator.generate import run_one
 from generator.method import DRAFT
 from records.rows import Pair
 from tests.generator.test_generate import generate, rows

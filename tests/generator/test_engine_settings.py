@@ -42,10 +42,15 @@ def test_what_is_set_reaches_vllm() -> None:
     assert {name: settings[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("parallel", [{"tensor_parallel": 2}, {"data_parallel": 2}])
-def test_several_parts_of_a_cpu_model_keep_processes_of_their_own(parallel: dict[str, int]) -> None:
-    assert "distributed_executor_backend" in engine_settings(EngineConfig(), on_cpu=True)
-    assert "distributed_executor_backend" not in engine_settings(EngineConfig(**parallel), on_cpu=True)
+@pytest.mark.parametrize(
+    "parallel", [{"tensor_parallel": 2}, {"data_parallel": 2}, {"options": {"pipeline_parallel_size": 2}}]
+)
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_several_parts_of_a_model_are_processes_of_this_machine(parallel: dict[str, object], on_cpu: bool) -> None:
+    """Also in an actor of Ray's, where vLLM by itself would ask Ray for more of them."""
+    backend = "distributed_executor_backend"
+    assert engine_settings(EngineConfig(), on_cpu=on_cpu).get(backend) != "mp"
+    assert engine_settings(EngineConfig(**parallel), on_cpu=on_cpu)[backend] == "mp"
 
 
 def test_a_cpu_without_bfloat16_decodes_in_float32_unless_told_otherwise() -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from constitution.schema import Check
 from generator.engine import EngineFailedError
-from generator.generate import count_outcomes, generate_pairs
+from generator.figures import count_outcomes
+from generator.generate import generate_pairs
 from records.atomic import CRASH_POINTS
 from records.errors import StageError
 from records.progress import Progress

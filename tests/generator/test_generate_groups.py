@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from generator.config import JudgeConfig
-from generator.generate import count_outcomes
+from generator.figures import count_outcomes
 from records.rows import Pair, Reject
 from records.store import read_rows
 from tests.generator.test_generate import PROMPTS, expect_each_once, generate, mixed, rows

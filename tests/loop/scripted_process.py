@@ -3,13 +3,15 @@
 `python -m tests.loop.scripted_process cli ARGUMENTS...` is the command, and begins stages as `... stage ARGUMENTS...`.
 The environment says how the engine behaves: `SCRIPTED_PAUSE` seconds before every completion (so a signal finds work in
 flight), `SCRIPTED_SHARD` rows in a shard, `SCRIPTED_FAULT` the words it cannot be started with, `SCRIPTED_DRAFT` the
-text of every draft, `SCRIPTED_CLOCK` seconds by which the clock is wrong, `SCRIPTED_STUCK` after how many completions
-it hangs without hearing anything, `SCRIPTED_VARIED` that the drafts of one prompt differ.
+text of every draft, `SCRIPTED_LOADS` a library that comes with it, `SCRIPTED_CLOCK` seconds by which the clock is
+wrong, `SCRIPTED_STUCK` after how many completions it hangs without hearing anything, `SCRIPTED_VARIED` that the drafts
+of one prompt differ.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -59,10 +61,17 @@ class ScriptedVllm(ScriptedEngine):
 
     def __init__(self, model: str, config: Any, adapters: list[Adapter], *, seed: int) -> None:
         super().__init__(answer, model=model, context=config.context or 100_000)
+        self.scored: set[str] = set()
 
     async def start(self) -> None:
+        if "SCRIPTED_LOADS" in os.environ:
+            importlib.import_module(os.environ["SCRIPTED_LOADS"])
         if "SCRIPTED_FAULT" in os.environ:
             raise RuntimeError(os.environ["SCRIPTED_FAULT"])
+
+    async def score(self, token_ids: tuple[int, ...], adapter: Adapter | None) -> list[float]:
+        self.scored |= {adapter.digest} if adapter else set()
+        return await super().score(token_ids, adapter)
 
     async def complete(self, call: Call) -> Completion:
         await asyncio.sleep(float(os.environ.get("SCRIPTED_PAUSE", "0")))
@@ -72,10 +81,13 @@ class ScriptedVllm(ScriptedEngine):
 
 
 def stage(arguments: list[str]) -> int:
+    import loop.cluster
     import loop.engines
     from loop.stage import main
     from records.store import RowStore
+    from tests.loop.scripted_actor import ScriptedActor
 
+    loop.cluster._Actor = ScriptedActor  # type: ignore[misc]
     loop.engines.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
     rows = os.environ.get("SCRIPTED_SHARD")
     if rows:
