@@ -88,7 +88,7 @@ def test_the_real_engine_under_a_load(tmp_path: Path) -> None:
     status, out, told = outcome_of(run_command(*command, cwd=folder), 280)
     assert status == 0, told
     found = json.loads(out)
-    assert found["calibration"]["chains"] == 12 and found["calibration"]["chains_timed"] == 16
+    assert found["calibration"]["chains"] == 12 and 16 <= found["calibration"]["chains_timed"] <= 48
     assert found["generation"]["chains"] == 48
     for name in ("calls", "prompt_tokens", "output_tokens", "pairs", "seconds"):
         figures = found["generation"][name]
