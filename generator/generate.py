@@ -18,8 +18,11 @@ from records.compact import compact_round, forget_moves
 from records.features import write_card
 from records.progress import Progress
 from records.rows import Message, Pair, Prompt, Reject
-from records.shard import DAMAGED, DamagedShardError, set_aside
+from records.shard import DamagedShardError, count_damaged, set_aside
 from records.store import RowStore, read_rows
+
+# Rows from which what comes after the last chain takes so long that people wonder.
+_MANY = 20_000
 
 
 async def generate_pairs(
@@ -46,6 +49,8 @@ async def generate_pairs(
     while True:
         try:
             ran += await _run_missing(prompts, method, folder, in_flight, display)
+            if len(prompts) > _MANY:
+                display.note(f"{folder}: the rows become Parquet and are counted, which takes about 1 ms a row")
             mended = compact_round(folder)
             figures = count_outcomes(folder, method.constitution)
             break
@@ -128,7 +133,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
         "uncanonical_drafts": counts["uncanonical"],
         "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
-        "damaged_shards": sum(1 for _ in folder.glob(f"*/{DAMAGED}/part-*")),
+        "damaged_shards": count_damaged(folder / "pairs") + count_damaged(folder / "rejects"),
     }
 
 
