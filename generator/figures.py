@@ -12,7 +12,7 @@ from constitution.schema import Check, Constitution
 from generator.filters import FILTER_REASONS
 from records.pair_texts import texts_of_row
 from records.rows import Judgement, Message, Pair
-from records.shard import DAMAGED
+from records.shard import count_damaged
 from records.store import read_rows
 
 
@@ -69,7 +69,7 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
         "uncanonical_drafts": counts["uncanonical"],
         "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
-        "damaged_shards": sum(1 for _ in folder.glob(f"*/{DAMAGED}/part-*")),
+        "damaged_shards": count_damaged(folder / "pairs") + count_damaged(folder / "rejects"),
     }
 
 

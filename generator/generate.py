@@ -31,6 +31,9 @@ from records.worker_rows import KINDS, collect
 Chain = tuple[Prompt, int]
 """A chain that is to be run: its prompt, and its number among the chains of that prompt."""
 
+# Rows from which what comes after the last chain takes so long that people wonder.
+_MANY = 20_000
+
 
 class Elsewhere(Protocol):
     """Who runs the chains of a stage instead of its own process."""
@@ -102,6 +105,8 @@ async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are
             ran += done
             if lost:
                 continue
+            if len(prompts) > _MANY:
+                display.note(f"{folder}: the rows become Parquet and are counted, which takes about 1 ms a row")
             mended = compact_round(folder, _left_out(folder, filters, method.seed, display))
             figures = count_outcomes(folder, method.constitution)
             break

@@ -28,7 +28,7 @@ from records.features import write_card
 from records.progress import Progress, progress
 from records.publish import publish_round, try_place
 from records.rows import Author, Message, Prompt, Provenance
-from records.shard import DamagedShardError, set_aside
+from records.shard import DamagedShardError, count_damaged, set_aside
 from records.store import RowStore
 
 
@@ -124,6 +124,8 @@ async def _evaluate(
     figures = summarise(rows, run.constitution)
     if settings.sway_drafts:
         figures["sway"] = await measure_sway(rows, run.constitution, critic, settings.sway_drafts, shots)
+    if damaged := count_damaged(folder / "drafts"):
+        figures["damaged_shards"] = damaged
     write_json_atomic(folder / "evaluation.json", figures | hand_off)
     return {"drafts": figures["drafts"]}
 

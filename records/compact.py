@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +38,7 @@ from records.shard import (
     shard_rows,
     shards,
 )
-from records.store import RowStore, read_rows
+from records.store import RowStore
 
 Moved = Mapping[str, tuple[RejectReason, str]]
 """Pairs that become rejects, by id: the reason, and the same in words."""
@@ -61,7 +62,7 @@ def compact_round(folder: Path, moved: Moved = _NONE) -> int:
 
     Raises:
         DamagedShardError: a shard holds something else than rows; it and what was not yet compacted stay as they are.
-        StageError: the file system refuses (a full disk); no row is lost.
+        StageError: the file system refuses (a full disk), or `moved.json` is not readable; no row is lost.
     """
     decided = decided_moves(folder)
     if decided is None:
@@ -83,9 +84,14 @@ def decided_moves(folder: Path) -> Moved | None:
     """What a compaction that was cut short was told to move; None where none was, or nothing was to move."""
     try:
         found = json.loads((folder / _DECISIONS).read_text(encoding="utf-8"))
+        return {id: (reason, detail) for id, (reason, detail) in found.items()}
     except FileNotFoundError:
         return None
-    return {id: (reason, detail) for id, (reason, detail) in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StageError(
+            f"{folder / _DECISIONS}: not what this project wrote there ({error}); expected the pairs that become "
+            "rejects, by id. Take the file away, then run the same command again: it is decided anew."
+        ) from error
 
 
 def forget_moves(folder: Path) -> None:
@@ -100,9 +106,10 @@ def rejected(pair: Pair, reason: RejectReason, detail: str) -> Reject:
 
 
 def _add_rejects(pairs: Path, decided: Moved, rejects: RowStore) -> None:
-    for row in read_rows(pairs):
-        if row["id"] in decided and row["id"] not in rejects.ids:
-            rejects.append(rejected(Pair.model_validate(row), *decided[row["id"]]))
+    for path in shards(pairs):
+        for row in _Rows(path, Pair).read():
+            if row["id"] in decided and row["id"] not in rejects.ids:
+                rejects.append(rejected(Pair.model_validate(row), *decided[row["id"]]))
 
 
 def _compact(folder: Path, model: type[BaseModel], without: Container[str] = ()) -> int:
@@ -136,49 +143,59 @@ def _schema(model: type[BaseModel]) -> Any:
 
 
 class _Rows:
-    """The rows of a shard of lines in groups, each row whole under its model, so that columns added since are there."""
+    """The rows of a shard in either form, each whole under its model, so that columns added since are there."""
 
-    def __init__(self, path: Path, model: type[BaseModel], without: Container[str]) -> None:
+    def __init__(self, path: Path, model: type[BaseModel], without: Container[str] = ()) -> None:
         self.path, self.model, self.without = path, model, without
-        self.count = self.mended = 0
+        self.count = self.mended = self.size = 0
 
     def groups(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows but for those that are left out, as many at a time as a row group holds."""
         group: list[dict[str, Any]] = []
         size = 0
-        for row, length in self._rows():
+        for row in self.read():
             if row["id"] in self.without:
                 continue
             group.append(row)
             self.count += 1
-            size += length
+            size += self.size
             if len(group) >= _ROWS_PER_GROUP or size >= _BYTES_PER_GROUP:
                 yield group
                 group, size = [], 0
         if group:
             yield group
 
-    def _rows(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Each row with about how many bytes it takes."""
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Every row; `size` is about how many bytes the last one takes.
+
+        Raises:
+            DamagedShardError: something is no row of the model.
+        """
         if is_parquet(self.path):
-            for found in shard_rows(self.path):
-                yield self.model.model_validate(found).model_dump(), len(str(found))
+            for number, found in enumerate(shard_rows(self.path), 1):
+                self.size = len(str(found))
+                yield self._whole(f"row {number}", partial(self.model.model_validate, found))
             return
         for number, line in shard_lines(self.path):
-            yield self._row(number, line), len(line)
+            self.size = len(line)
+            yield self._whole(f"line {number}", partial(self._parsed, line))
 
-    def _row(self, number: int, line: bytes) -> dict[str, Any]:
+    def _whole(self, place: str, read: Callable[[], BaseModel]) -> dict[str, Any]:
         try:
-            return self.model.model_validate_json(line).model_dump()
+            return read().model_dump()
+        except (ValueError, RecursionError) as error:
+            found = str(error).replace("\n", " ")
+            raise DamagedShardError(self.path, f"{place} is not a {self.model.__name__} ({found})") from None
+
+    def _parsed(self, line: bytes) -> BaseModel:
+        try:
+            return self.model.model_validate_json(line)
         except ValidationError:
             pass
         # The quick reader knows no lone surrogate.
-        try:
-            text = json.dumps(json.loads(line.decode("utf-8")), ensure_ascii=False)
-            clean = encodable(text)
-            row = self.model.model_validate_json(clean).model_dump()
-        except (ValueError, RecursionError) as error:
-            found = str(error).replace("\n", " ")
-            raise DamagedShardError(self.path, f"line {number} is not a {self.model.__name__} ({found})") from None
+        text = json.dumps(json.loads(line.decode("utf-8")), ensure_ascii=False)
+        clean = encodable(text)
+        row = self.model.model_validate_json(clean)
         self.mended += clean is not text
         return row
 

@@ -156,6 +156,11 @@ def set_aside(error: DamagedShardError, folder: Path | None = None) -> str:
     return told
 
 
+def count_damaged(folder: Path) -> int:
+    """How many shards of a folder were set aside."""
+    return sum(1 for _ in (folder / DAMAGED).glob("part-*"))
+
+
 def _parsed(path: Path, number: int, line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))

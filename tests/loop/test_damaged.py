@@ -91,3 +91,5 @@ def test_a_stage_that_was_killed_makes_its_damaged_lines_anew(world: Path, verb:
     assert [path.name for path in (place / DAMAGED).glob("part-*")] == [f"{path.name}-1"]
     found = [row["id"] for row in (read_rows(place) if verb == "evaluate" else rows(place.parent))]
     assert len(found) == len(set(found)) == (16 if verb == "evaluate" else CHAINS)
+    name = "evaluation.json" if verb == "evaluate" else "generate.done.json"
+    assert '"damaged_shards": 1' in (place.parent / name).read_text()

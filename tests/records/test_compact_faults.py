@@ -136,6 +136,22 @@ def test_a_row_of_another_kind_is_damage(round_folder: Path) -> None:
     assert kinds(round_folder / "pairs")[-1] == ".jsonl"
 
 
+def test_a_pair_to_move_that_is_none_is_damage_too(round_folder: Path) -> None:
+    path = shards(round_folder / "pairs")[0]
+    path.write_bytes(path.read_bytes().replace(b'"chosen":', b'"choosen":', 1))
+    with pytest.raises(DamagedShardError, match="line 1 is not a Pair"):
+        compact_round(round_folder, {ids(round_folder / "pairs")[9]: ("leaked", "")})
+
+
+def test_decisions_that_cannot_be_read_are_named(round_folder: Path) -> None:
+    for text in ("{", "[]", '{"a": 1}'):
+        (round_folder / "moved.json").write_text(text)
+        with pytest.raises(StageError, match=r"moved.json: not what .* Take the file away"):
+            compact_round(round_folder)
+    (round_folder / "moved.json").unlink()
+    assert compact_round(round_folder) == 0
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
