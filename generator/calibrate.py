@@ -127,15 +127,16 @@ async def follow_chains(
     return tuple(costs), tuple(ends)
 
 
-def _work(plan: Plan) -> Iterator[tuple[bool, Prompt]]:
-    followed = ((True, prompt) for _ in range(plan.chains) for prompt in plan.followed)
-    return chain(followed, ((False, prompt) for prompt in cycle(plan.load)))
+def _work(plan: Plan) -> Iterator[tuple[bool, Prompt, int]]:
+    """Whether a chain is followed, its prompt, and its number, with which principles are drawn anew."""
+    followed = ((True, prompt, index) for index in range(plan.chains) for prompt in plan.followed)
+    return chain(followed, ((False, prompt, 0) for prompt in cycle(plan.load)))
 
 
-def _runner(method: Method) -> Callable[[tuple[bool, Prompt]], Coroutine[Any, Any, tuple[bool, Pair | Reject]]]:
-    async def run(unit: tuple[bool, Prompt]) -> tuple[bool, Pair | Reject]:
-        is_followed, prompt = unit
-        return is_followed, await run_one(prompt, 0, method)
+def _runner(method: Method) -> Callable[[tuple[bool, Prompt, int]], Coroutine[Any, Any, tuple[bool, Pair | Reject]]]:
+    async def run(unit: tuple[bool, Prompt, int]) -> tuple[bool, Pair | Reject]:
+        is_followed, prompt, index = unit
+        return is_followed, await run_one(prompt, index, method)
 
     return run
 

@@ -78,14 +78,16 @@ def _calibrate(run: Run, job: dict[str, Any]) -> Calibration:
     """Run the chains in a process of its own, as a stage does; its folder goes with this command."""
     from generator.calibrate import Calibration
     from loop.calibrate_stage import JOB, RESULT
-    from loop.folder import WARM_UP
     from loop.rounds import run_process
     from records.atomic import write_json_atomic
 
     folder = run.folder.path
-    write_json_atomic(folder / "config.json", run.config.model_dump(mode="json"))
+    # The base drafts, as nothing has been trained; of a warm-up there is no adapter yet.
+    train = run.config.train.model_copy(update={"warm_up": "none"})
+    config = run.config.model_copy(update={"train": train})
+    write_json_atomic(folder / "config.json", config.model_dump(mode="json"))
     write_json_atomic(folder / JOB, job)
-    run_process(run.folder, WARM_UP if run.config.train.warm_up != "none" else 0, ("calibrate",))
+    run_process(run.folder, 0, ("calibrate",))
     return Calibration.model_validate(json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
 

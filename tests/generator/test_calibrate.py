@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from generator.calibrate import Plan, choose_followed, cost_of, follow_chains
+from generator.method import CRITIQUE
 from records.progress import Progress
-from tests.generator.toy import DRAFT_TEXT, method_of, outcome_of, prompt, script
+from tests.generator.toy import DRAFT_TEXT, method_of, outcome_of, principle_in, prompt, script
+from tests.scripted import user_turn
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?", benign=number % 4 > 0) for number in range(60)]
 
@@ -54,6 +56,17 @@ def test_every_followed_chain_is_counted_whole() -> None:
         cost.outcome for cost in follow(plan_of(followed=PROMPTS[:1], chains=1, load=()), script("Boil it."))[0]
     )
     assert complies == "complies"
+
+
+def test_chains_of_one_prompt_draw_their_principles_anew() -> None:
+    plan = plan_of(followed=PROMPTS[:1], chains=12, load=())
+    method = method_of(script(draft=DRAFT_TEXT), draw=1)
+    display = Progress("calibrate", 12, io.StringIO())
+    asyncio.run(follow_chains(plan, method, display))
+    engine = method.policy.engine
+    questions = (text for text, call in zip(engine.texts, engine.calls, strict=True) if call.stage == CRITIQUE)
+    asked = {principle_in(user_turn(text)) for text in questions}
+    assert len(asked) > 1
 
 
 def test_the_load_fills_the_engines_and_is_dropped_in_the_end() -> None:

@@ -52,6 +52,14 @@ def test_what_a_person_reads(world: Path) -> None:
     assert "starting vLLM" in done.stderr and "calibrate: 32/32" in done.stderr
 
 
+def test_a_warm_up_is_a_round_more_and_the_chains_are_those_of_the_rounds(world: Path) -> None:
+    command = ("run.yaml", "train.warm_up=sft", "generate.drafts_per_prompt=2", "--prompts", "3", "--json")
+    done = constitute("estimate", *command, cwd=world)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["rounds"], told["generation"]["chains"]) == (2, 2 * CHAINS)
+
+
 def test_a_run_folder_of_the_name_is_left_alone(world: Path) -> None:
     assert constitute("generate", "run.yaml", cwd=world).returncode == 0
     run = world / "outputs" / "run"
