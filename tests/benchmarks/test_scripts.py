@@ -19,7 +19,7 @@ def lines_of(script: str, *arguments: str) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.model
+@pytest.mark.soak  # three engines, one after the other: minutes
 def test_generation_compares_a_run_with_its_limit_and_with_batches():
     *measured, told = lines_of("generation", "--prompts", "6", "--repeats", "2")
     assert {"efficiency", "efficiency_json", "speedup_over_batches_of_50", "chains_per_second"} <= set(told)
