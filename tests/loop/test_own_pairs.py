@@ -46,7 +46,7 @@ def test_train_alone_takes_standard_and_conversational_pairs(tmp_path: Path, mon
     trained = json.loads((round_0 / "train.done.json").read_text())["outputs"]
     assert (trained["pairs"], trained["held_out"]) == (12, 1)
     assert json.loads((round_0 / "left_out.json").read_text()) == {
-        "too_long": [], "same_tokens": [], "held_out": ["leak"]
+        "too_long": [], "same_tokens": [], "held_out": ["leak"], "contradictory": []
     }  # fmt: skip
     assert "starting vLLM" not in done.stderr
     rows[0]["chosen"] = turn("assistant", "Otherwise.")

@@ -103,7 +103,7 @@ def test_the_evaluation_is_that_of_the_saved_adapter_on_validation_pairs(run, ti
     folder, first, _ = run
     rows = [held for held in rows_preferring("a", "b") if held["split"] == "validation"]
     tokenizer = load_tokenizer(str(tiny))
-    path = write_pairs(folder / "validation.jsonl", [{**held, "split": "train"} for held in rows])
+    path = write_pairs(folder / "once_more.jsonl", [{**held, "split": "train"} for held in rows])
     pairs = load_pairs([path], tokenizer, 256).train
     base, trained = load_policy(tiny, None), load_policy(tiny, folder / "round_00" / "adapter")
     losses = [dpo_loss(answer_logps(trained, pair), answer_logps(base, pair), 0.1) for pair in pairs]
