@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,38 +25,41 @@ def round_url(url: str, folder: Path) -> str:
 
 
 class ObjectRows:
-    """Whole objects behind an fsspec URL, none of which is ever changed; a row is safe when its object is."""
+    """Whole objects behind an fsspec URL, none of which is ever changed; a row is safe when its object is.
+
+    One thread appends while another settles.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self._name, self._objects = url.rstrip("/"), name, 0
-        self._lines: list[bytes] = []
-        self._ids: list[str] = []
+        self._waiting: list[tuple[str, bytes]] = []
         self._bytes, self._written = 0, time.monotonic()
+        self._lock = threading.Lock()
 
     def append(self, row: BaseModel) -> None:
         """See `records.worker_rows.WorkerRows`; keeps the row until its object is written."""
         line = row_line(row)
-        self._lines.append(line)
-        self._ids.append(row.id)  # type: ignore[attr-defined]
-        self._bytes += len(line)
+        with self._lock:
+            self._waiting.append((row.id, line))  # type: ignore[attr-defined]
+            self._bytes += len(line)
 
     def settle(self, *, all: bool) -> list[str]:
         """See `records.worker_rows.WorkerRows`.
 
         One object for 16 MiB of rows, or 30 s: stores bill requests, and limit them.
         """
-        due = all or self._bytes >= OBJECT_BYTES or time.monotonic() - self._written >= OBJECT_SECONDS
-        if not due or not self._lines:
-            return []
-        lines, ids = self._lines, self._ids
-        self._lines, self._ids, self._bytes, self._written = [], [], 0, time.monotonic()
+        with self._lock:
+            due = all or self._bytes >= OBJECT_BYTES or time.monotonic() - self._written >= OBJECT_SECONDS
+            if not due or not self._waiting:
+                return []
+            rows, self._waiting, self._bytes, self._written = self._waiting, [], 0, time.monotonic()
         place = f"{self._url}/{self._name}-{self._objects:05d}.jsonl"
         self._objects += 1
         with told(place, "written", "its rows are made again"):
             files, path = filesystem(place)
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            files.pipe_file(path, b"".join(lines))
-        return ids
+            files.pipe_file(path, b"".join(line for _, line in rows))
+        return [id for id, _ in rows]
 
     def close(self) -> None:
         """See `records.worker_rows.WorkerRows`."""

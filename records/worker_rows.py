@@ -8,6 +8,7 @@ is already in the round, whatever kind of row that is, is a duplicate and goes.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -28,7 +29,7 @@ KINDS: dict[str, type[Pair | Reject]] = {"pairs": Pair, "rejects": Reject}
 
 
 class WorkerRows(Protocol):
-    """Where one start of a worker puts its rows."""
+    """Where one start of a worker puts its rows; one thread appends while another settles."""
 
     def append(self, row: Pair | Reject) -> None:
         """Take a row.
@@ -53,15 +54,18 @@ class LocalRows:
     def __init__(self, folder: Path) -> None:
         self._stores = {kind: RowStore(folder / kind) for kind in KINDS}
         self._ids: list[str] = []
+        self._lock = threading.Lock()
 
     def append(self, row: Pair | Reject) -> None:
         """See `WorkerRows`."""
         self._stores[_kind(row)].append(row)
-        self._ids.append(row.id)
+        with self._lock:
+            self._ids.append(row.id)
 
     def settle(self, *, all: bool) -> list[str]:
         """See `WorkerRows`."""
-        ids, self._ids = self._ids, []
+        with self._lock:
+            ids, self._ids = self._ids, []
         return ids
 
     def close(self) -> None:

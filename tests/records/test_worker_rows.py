@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from records.errors import StageError
 from records.row_objects import ObjectRows, list_objects
 from records.rows import Pair, Reject
-from records.shard import DAMAGED, DamagedShardError, set_aside
+from records.shard import DAMAGED, DamagedShardError, set_aside, shard_ids
 from records.store import RowStore, read_rows, shards
 from records.worker_rows import LocalRows, collect, open_rows, own_ids
 from tests.generator.toy import DRAFT_TEXT, outcome_of, prompt, script
@@ -133,6 +135,34 @@ def test_an_object_is_due_by_size_and_by_age(tmp_path: Path, monkeypatch: pytest
     assert rows.settle(all=False) == []
     monkeypatch.setattr("records.row_objects.OBJECT_SECONDS", 0.0)
     assert len(rows.settle(all=False)) == 1
+
+
+def test_a_row_is_never_reported_before_the_object_that_holds_it_is_written(tmp_path: Path) -> None:
+    """A worker settles in a thread, since a store may take seconds, and goes on appending meanwhile."""
+    url, made = f"file://{tmp_path}/store", [row(number) for number in range(300)]
+    rows = ObjectRows(url, "a")
+    reported: list[list[str]] = []
+    over = threading.Event()
+
+    def settle() -> None:
+        while not over.is_set():
+            if ids := rows.settle(all=True):
+                reported.append(ids)
+
+    thread = threading.Thread(target=settle)
+    before, _ = sys.getswitchinterval(), sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for one in made:
+            rows.append(one)
+        over.set()
+        thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    reported.append(rows.settle(all=True))
+    written = [list(shard_ids(path)) for path in sorted((tmp_path / "store").iterdir())]
+    assert written == [ids for ids in reported if ids]
+    assert [id for ids in written for id in ids] == [one.id for one in made]
 
 
 def test_a_store_that_cannot_be_reached_is_told_with_its_place(tmp_path: Path) -> None:
