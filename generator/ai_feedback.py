@@ -17,19 +17,17 @@ from generator.drafts import draft_group, leave_out
 from generator.gate import pass_gate
 from generator.judge import compare, mean_probability
 from generator.method import JUDGEMENT, Method
-from generator.principles import principles_of
-from generator.story import ChainEnds, Story, told
-from records.rows import Judgement, Pair, Prompt, Reject
+from generator.story import ChainEnds, Story
+from records.rows import Judgement
 
 
-async def run_ai_feedback(prompt: Prompt, method: Method) -> Pair | Reject:
-    """One prompt, one group of drafts, one outcome."""
-    principles = principles_of(prompt, method)
-    story = Story(prompt, principles, method.provenance, strategy="ai_feedback")
-    return await told(story, _ai_feedback(story, principles, method))
+async def by_ai_feedback(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    """One prompt, one group of drafts, one outcome.
 
-
-async def _ai_feedback(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    Raises:
+        ChainEnds: the group gives no pair.
+        PromptTooLongError, EngineFailedError: as `Engine.complete`.
+    """
     first, second, *others = await draft_group(story, method)
     for number in others:
         leave_out(story, number, "not_compared")

@@ -17,19 +17,16 @@ from generator.decide import decide_best_and_worst, decide_draft
 from generator.drafts import draft_group, in_play, leave_out, require_two
 from generator.gate import pass_gate
 from generator.method import Method
-from generator.principles import principles_of
-from generator.story import ChainEnds, Story, told
-from records.rows import Pair, Prompt, Reject
+from generator.story import ChainEnds, Story
 
 
-async def run_best_of_n(prompt: Prompt, method: Method) -> Pair | Reject:
-    """One prompt, one group of drafts, one outcome."""
-    principles = principles_of(prompt, method)
-    story = Story(prompt, principles, method.provenance, strategy="best_of_n")
-    return await told(story, _best_of_n(story, principles, method))
+async def by_best_of_n(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    """One prompt, one group of drafts, one outcome.
 
-
-async def _best_of_n(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    Raises:
+        ChainEnds: the group gives no pair.
+        PromptTooLongError, EngineFailedError: as `Engine.complete`.
+    """
     await draft_group(story, method)
     await judge_drafts(story, principles, method)
     choose_best_and_worst(story)

@@ -9,16 +9,17 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
-from generator.ai_feedback import run_ai_feedback
-from generator.best_of_n import run_best_of_n
+from generator.ai_feedback import by_ai_feedback
+from generator.best_of_n import by_best_of_n
 from generator.chain import run_chain
 from generator.config import FilterConfig
 from generator.figures import count_outcomes
 from generator.filters import FILTER_REASONS, Decisions, decide
 from generator.method import Method
-from generator.rating import run_rating
+from generator.principles import principles_of
+from generator.rating import by_rating
 from generator.schedule import run_bounded
-from generator.story import chain_id
+from generator.story import Story, chain_id, told
 from records.compact import compact_round, decided_moves, forget_moves
 from records.features import write_card
 from records.pair_texts import VerifiedPairs
@@ -30,6 +31,9 @@ from records.worker_rows import KINDS, collect
 
 Chain = tuple[Prompt, int]
 """A chain that is to be run: its prompt, and its number among the chains of that prompt."""
+
+# How a group of drafts becomes a pair.
+_GROUPS = {"best_of_n": by_best_of_n, "ai_feedback": by_ai_feedback, "rating": by_rating}
 
 # Rows from which what comes after the last chain takes so long that people wonder.
 _MANY = 20_000
@@ -187,15 +191,11 @@ def _missing(
 
 async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
     """One chain of a prompt, by the strategy of the stage."""
-    match method.strategy:
-        case "revision":
-            return await run_chain(prompt, method, index)
-        case "best_of_n":
-            return await run_best_of_n(prompt, method)
-        case "ai_feedback":
-            return await run_ai_feedback(prompt, method)
-        case "rating":
-            return await run_rating(prompt, method)
+    if method.strategy == "revision":
+        return await run_chain(prompt, method, index)
+    principles = principles_of(prompt, method)
+    story = Story(prompt, principles, method.provenance, strategy=method.strategy)
+    return await told(story, _GROUPS[method.strategy](story, principles, method))
 
 
 async def _store(

@@ -17,20 +17,18 @@ from generator.drafts import draft_group, in_play, leave_out, require_two
 from generator.engine import Completion
 from generator.gate import pass_gate
 from generator.method import JUDGEMENT, Method
-from generator.principles import principles_of
 from generator.seat import ask_twice
-from generator.story import ChainEnds, Story, told
-from records.rows import Message, Pair, Prompt, Reject
+from generator.story import ChainEnds, Story
+from records.rows import Message
 
 
-async def run_rating(prompt: Prompt, method: Method) -> Pair | Reject:
-    """One prompt, one group of drafts, one outcome."""
-    principles = principles_of(prompt, method)
-    story = Story(prompt, principles, method.provenance, strategy="rating")
-    return await told(story, _rating(story, principles, method))
+async def by_rating(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    """One prompt, one group of drafts, one outcome.
 
-
-async def _rating(story: Story, principles: Sequence[Principle], method: Method) -> None:
+    Raises:
+        ChainEnds: the group gives no pair.
+        PromptTooLongError, EngineFailedError: as `Engine.complete`.
+    """
     await draft_group(story, method)
     await rate_drafts(story, principles, method)
     choose_by_rating(story, method.margin)
