@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,8 @@ from records.progress import Progress
 from records.rows import Pair, Reject
 from records.shard import shards
 from records.store import RowStore, read_rows
+from tests.forked import crash_runs
 from tests.generator.toy import method_of, prompt, reply_of
-from tests.tracked import ROOT
 
 LONG = " ".join(f"word{number}" for number in range(60))
 RUDE, KIND = "Boil it, fool.", "Boil it."
@@ -119,24 +116,16 @@ def test_prompts_that_come_later_are_held_against_all_pairs(tmp_path: Path, monk
 
 
 CRASHING = """
-import json, os, sys, traceback
+import json, sys
 from pathlib import Path
 import records.store
 records.store.RowStore.__init__.__kwdefaults__["rows_per_shard"] = 3
+from tests.forked import forked
 from tests.generator.test_filtering import generate
 generate(Path(sys.argv[1]) / "whole")
 for point in json.loads(sys.argv[2]):
     for at in (point, ""):
-        child = os.fork()
-        if child == 0:
-            os.environ["CONSTITUTE_CRASH_AT"] = at
-            try:
-                generate(Path(sys.argv[1]) / point)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        print(point, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        forked(point, at, lambda: generate(Path(sys.argv[1]) / point))
 """
 # Twelve rows are pairs first; the thirteenth row that is written is the first pair that becomes a reject. The files
 # are two cards and then what was decided.
@@ -150,13 +139,7 @@ POINTS = [
 @pytest.fixture(scope="module")
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[int]], str]:
     folder = tmp_path_factory.mktemp("crashes")
-    command = [sys.executable, "-c", CRASHING, folder, json.dumps(POINTS)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    codes: dict[str, list[int]] = {}
-    for line in done.stdout.splitlines():
-        point, code = line.split()
-        codes.setdefault(point, []).append(int(code))
-    return folder, codes, done.stderr
+    return folder, *crash_runs(CRASHING, folder, POINTS)
 
 
 @pytest.mark.parametrize("point", POINTS)

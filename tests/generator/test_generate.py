@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import re
 import signal
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -24,6 +21,7 @@ from records.errors import StageError
 from records.progress import Progress
 from records.rows import Pair
 from records.store import RowStore, read_rows
+from tests.forked import crash_runs
 from tests.generator.toy import (
     CONSTITUTION,
     DRAFT_TEXT,
@@ -33,7 +31,6 @@ from tests.generator.toy import (
     prompt,
     script,
 )
-from tests.tracked import ROOT
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]
 # Those that a stage of its own passes: adapters and markers are written by others, damage is for test_damage.py.
@@ -180,26 +177,17 @@ def test_a_write_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch):
     expect_each_once(tmp_path)
 
 
-# One process imports everything once; each run is a fork of it, killed or not, as a process of its own would be.
 CRASHING = """
-import json, os, sys, traceback
+import json, sys
 from pathlib import Path
 import records.store
 records.store.RowStore.__init__.__kwdefaults__["rows_per_shard"] = 4
+from tests.forked import forked
 from tests.generator.test_generate import generate
 generate(Path(sys.argv[1]) / "warm")
 for name, points in json.loads(sys.argv[2]).items():
     for point in points:
-        child = os.fork()
-        if child == 0:
-            os.environ["CONSTITUTE_CRASH_AT"] = point
-            try:
-                generate(Path(sys.argv[1]) / name)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        forked(name, point, lambda: generate(Path(sys.argv[1]) / name))
 """
 # Of a file's passings the first two are the cards, the next two those that name Parquet.
 PASSINGS = {"compact-begun": (1,), "compact-ended": (1,), "file-before-rename": (1, 3), "file-after-rename": (2, 4)}
@@ -215,14 +203,9 @@ CRASHES["again-and-again"] = ["row-torn:3", "row-after:5", "shard-roll", "row-to
 def crashed(tmp_path_factory):
     """A folder for each entry of CRASHES, and the exit codes of its runs."""
     folder = tmp_path_factory.mktemp("crashes")
-    command = [sys.executable, "-c", CRASHING, folder, json.dumps(CRASHES)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    codes: dict[str, list[int]] = {}
-    for line in done.stdout.splitlines():
-        name, code = line.split()
-        codes.setdefault(name, []).append(int(code))
-    assert codes.keys() == CRASHES.keys(), done.stderr
-    return folder, codes, done.stderr
+    codes, errors = crash_runs(CRASHING, folder, CRASHES)
+    assert codes.keys() == CRASHES.keys(), errors
+    return folder, codes, errors
 
 
 @pytest.mark.parametrize("name", CRASHES)

@@ -20,6 +20,7 @@ from records.features import write_card
 from records.rows import Pair
 from records.shard import DamagedShardError
 from records.store import RowStore, read_rows, shards
+from tests.forked import crash_runs
 from tests.generator.toy import outcome_of, script
 from tests.loop.toy_export import outcomes, write_rows
 from tests.records.test_compact import ids, kinds, loaded
@@ -36,27 +37,17 @@ def round_folder(tmp_path: Path) -> Path:
 
 
 CRASHING = """
-import json, os, sys, traceback
+import json, shutil, sys
 from pathlib import Path
 import pyarrow.parquet, records.chat
 from records.compact import compact_round
+from tests.forked import forked
 for name, point in json.loads(sys.argv[2]):
     folder = Path(sys.argv[1]) / name
     first, second = json.loads((folder / "moved").read_text())
-    for at, moved in ((point, first), ("", second)):
-        child = os.fork()
-        if child == 0:
-            os.environ["CONSTITUTE_CRASH_AT"] = at
-            try:
-                compact_round(folder, moved)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        if at:
-            copy = folder.with_name(f"{name}-killed")
-            os.system(f"cp -r '{folder}' '{copy}'")
+    forked(name, point, lambda: compact_round(folder, first))
+    shutil.copytree(folder, folder.with_name(f"{name}-killed"))
+    forked(name, "", lambda: compact_round(folder, second))
 """
 CRASHES = [(f"{point}-{nth}", f"{point}:{nth}") for point in POINTS for nth in (1, 3)
            if nth == 1 or not point.startswith(("compact-", "file-"))]  # fmt: skip
@@ -72,13 +63,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, l
         write_rows(folder / name, rows)
         moves = [{id: ["leaked", "first"] for id in pairs[2:6]}, {id: ["leaked", "second"] for id in pairs[4:9]}]
         (folder / name / "moved").write_text(json.dumps(moves))
-    command = [sys.executable, "-c", CRASHING, folder, json.dumps(CRASHES)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    codes: dict[str, list[int]] = {}
-    for line in done.stdout.splitlines():
-        name, code = line.split()
-        codes.setdefault(name, []).append(int(code))
-    return folder, codes, done.stderr, pairs
+    return folder, *crash_runs(CRASHING, folder, CRASHES), pairs
 
 
 @pytest.mark.parametrize(("name", "point"), CRASHES)
