@@ -22,11 +22,7 @@ from tests.generator.http_endpoint import (
     well_begun,
 )
 
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """The first wait before another attempt is short; those after it double as ever."""
-    monkeypatch.setattr("generator.endpoint._FIRST_WAIT_S", 0.05)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 def test_a_server_that_is_killed_and_comes_back_costs_no_call():

@@ -7,6 +7,7 @@ from tests.mutants.strategies import STRATEGY_MUTANTS
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
 ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
+KEYS = "tests/generator/test_endpoint_keys.py"
 POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
@@ -239,7 +240,7 @@ MUTANTS = (
         "generator/exchange.py",
         "follow_redirects=False",
         "follow_redirects=True",
-        (f"{FAULTS}::test_no_key_follows_a_redirect",),
+        (f"{KEYS}::test_no_key_follows_a_redirect",),
     ),
     Mutant(
         "critic elsewhere: a proxy of the environment gets the key",
@@ -253,7 +254,7 @@ MUTANTS = (
         "generator/chat_reply.py",
         '_without(secret, choice.message.content or "")',
         'choice.message.content or ""',
-        (f"{FAULTS}::test_a_key_in_a_reply_never_comes_through",),
+        (f"{KEYS}::test_a_key_in_a_reply_never_comes_through",),
     ),
     Mutant(
         "critic elsewhere: a reply cut by a filter read as whole",
