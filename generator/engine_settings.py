@@ -48,22 +48,31 @@ def engine_settings(
         "disable_log_stats": True,
         "load_format": "safetensors",
     }
-    if on_cpu and config.parts == 1:
+    settings |= _processes(config, on_cpu=on_cpu) | _adapters(adapters, rank)
+    return {name: value for name, value in settings.items() if value is not None} | config.options
+
+
+def _processes(config: EngineConfig, *, on_cpu: bool) -> dict[str, Any]:
+    if config.parts > 1:
+        # Processes of this machine, also where vLLM finds itself in an actor and would ask Ray for more of them.
+        return {"distributed_executor_backend": "mp"}
+    if on_cpu:
         # vLLM would start a worker process beside the core's, since it cannot bind the core's threads; the engine does.
         # One process less takes a third off the start and a hop off every engine step.
-        settings["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-    elif config.parts > 1:
-        # Processes of this machine, also where vLLM finds itself in an actor and would ask Ray for more of them.
-        settings["distributed_executor_backend"] = "mp"
-    if adapters:
-        settings |= {
-            "enable_lora": True,
-            # One slot more than adapters: on a CPU, base requests in a batch with adapter requests otherwise get the
-            # adapter applied.
-            "max_loras": adapters + 1,
-            "max_lora_rank": next(allowed for allowed in _RANKS if allowed >= rank),
-        }
-    return {name: value for name, value in settings.items() if value is not None} | config.options
+        return {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor"}
+    return {}
+
+
+def _adapters(count: int, rank: int) -> dict[str, Any]:
+    if not count:
+        return {}
+    return {
+        "enable_lora": True,
+        # One slot more than adapters: on a CPU, base requests in a batch with adapter requests otherwise get the
+        # adapter applied.
+        "max_loras": count + 1,
+        "max_lora_rank": next(allowed for allowed in _RANKS if allowed >= rank),
+    }
 
 
 def _speculative(config: EngineConfig) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from constitution.checks import run_check
 from constitution.schema import Check, Constitution
 from generator.filters import FILTER_REASONS
 from records.pair_texts import texts_of_row
-from records.rows import Judgement, Message, Pair
+from records.rows import Judgement, Message
 from records.shard import count_damaged
 from records.store import read_rows
 
@@ -31,35 +32,56 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
     `length_gap` is the mean of chosen minus rejected length in characters, `before` and `after` the filters.
     """
-    counts, rejects, left_out, drafted = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    strategies: dict[str, Counter[str]] = {}
+    tally = _Tally()
     for name in ("pairs", "rejects"):
         for row in read_rows(folder / name):
-            counts["chains"] += 1
-            counts[name] += 1
-            strategies.setdefault(row.get("strategy", "revision"), Counter(chains=0, pairs=0)).update(["chains", name])
-            left_out.update(draft["left_out"] for draft in row.get("candidates", ()) if draft["left_out"])
-            counts["validation_pairs"] += name == "pairs" and row["split"] == "validation"
-            rejects.update([row["reason"]] if name == "rejects" else [])
-            if name == "pairs":
-                _count_checked(Pair.model_validate(row), constitution, counts)
-            _count_gap(row, counts)
-            drafted.update(_drafters(row))
-            _count_calls(row, counts)
-            _count_comparisons(row, counts)
-            _count_undrawn(row, constitution, counts)
+            _count_row(row, name, constitution, tally)
+    damaged = count_damaged(folder / "pairs") + count_damaged(folder / "rejects")
+    return _figures(tally) | {"damaged_shards": damaged}
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What is counted of the rows so far."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    drafted: Counter[str] = field(default_factory=Counter)
+    strategies: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+def _count_row(row: dict[str, Any], name: str, constitution: Constitution, tally: _Tally) -> None:
+    counts = tally.counts
+    counts.update(("chains", name))
+    tally.strategies.setdefault(row.get("strategy", "revision"), Counter(chains=0, pairs=0)).update(("chains", name))
+    tally.left_out.update(draft["left_out"] for draft in row.get("candidates", ()) if draft["left_out"])
+    tally.drafted.update(_drafters(row))
+    if name == "rejects":
+        tally.rejects[row["reason"]] += 1
+    else:
+        counts["validation_pairs"] += row["split"] == "validation"
+        _count_checked(row, constitution, counts)
+    _count_gap(row, counts)
+    _count_calls(row, counts)
+    _count_comparisons(row, counts)
+    _count_undrawn(row, constitution, counts)
+
+
+def _figures(tally: _Tally) -> dict[str, Any]:
+    counts = tally.counts
     return {
         "chains": counts["chains"],
         "pairs": counts["pairs"],
         "validation_pairs": counts["validation_pairs"],
         "checked_pairs": counts["checked"],
         "checked_pairs_right": counts["checked_right"],
-        "rejects": dict(sorted(rejects.items())),
+        "rejects": dict(sorted(tally.rejects.items())),
         "length_gap": {side: _mean(counts[f"gap_{side}"], counts[f"pairs_{side}"]) for side in ("before", "after")},
-        "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in strategies.items()},
-        "drafts": drafted.total(),
-        "drafts_by_adapter": dict(sorted(drafted.items())),
-        "drafts_left_out": dict(sorted(left_out.items())),
+        "by_strategy": {name: {"chains": of["chains"], "pairs": of["pairs"]} for name, of in tally.strategies.items()},
+        "drafts": tally.drafted.total(),
+        "drafts_by_adapter": dict(sorted(tally.drafted.items())),
+        "drafts_left_out": dict(sorted(tally.left_out.items())),
         "compared": counts["compared"],
         "orders_disagree_rate": _share(counts["orders_disagree"], counts["compared"]),
         "calls": counts["calls"],
@@ -69,20 +91,20 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
         "unparsed_rate": _share(counts["unparsed"], counts["verdicts"]),
         "uncanonical_drafts": counts["uncanonical"],
         "new_violation_rate": _share(counts["new_violations"], counts["judged_beyond"]),
-        "damaged_shards": count_damaged(folder / "pairs") + count_damaged(folder / "rejects"),
     }
 
 
-def _count_checked(pair: Pair, constitution: Constitution, counts: Counter[str]) -> None:
+def _count_checked(row: dict[str, Any], constitution: Constitution, counts: Counter[str]) -> None:
     """What exact patterns say of a pair that the critic has labelled."""
     checks = {principle.id: principle.check for principle in constitution.principles if principle.check}
-    named = [checks[id] for id in pair.violated if id in checks]
+    named = [checks[id] for id in row["violated"] if id in checks]
     if named:
-        chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
+        turns = [Message.model_validate(turn) for turn in row["prompt"]]
+        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
         counts["checked"] += 1
         counts["checked_right"] += all(
-            run_check(check, pair.prompt, chosen) != "violates" for check in checks.values()
-        ) and all(run_check(check, pair.prompt, rejected) == "violates" for check in named)
+            run_check(check, turns, chosen) != "violates" for check in checks.values()
+        ) and all(run_check(check, turns, rejected) == "violates" for check in named)
 
 
 def _count_gap(row: dict[str, Any], counts: Counter[str]) -> None:

@@ -35,7 +35,7 @@ class ScaleConfig(Settings):
     deaths: int = Field(3, ge=0)
     """Times in a row that a worker may die, without finishing a chain between, and be started again."""
     silence_s: float = Field(900.0, gt=0.0)
-    """Seconds without a report after which a worker is thought dead. Longer than loading the model takes."""
+    """Seconds without a report after which a worker is thought dead, counted once its engines are up."""
     rows: str | None = None
     """Where workers put their rows until the stage collects them: an fsspec URL such as s3://bucket/run. Empty: the
     run folder, which then must be on a file system that all machines share."""

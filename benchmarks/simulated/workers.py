@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 from collections import defaultdict
 from typing import Any
@@ -26,51 +27,75 @@ def simulate(
     Returns, for the middle half of the chains, those finished a second, the share of places in the engines that were at
     work, and the share of the time that the driver was.
     """
-    from generator.leases import LeaseBook
-
-    draw = random.Random(1)
     total = workers * in_flight * max(4, 20_000 // (workers * in_flight))
-    book: LeaseBook[int] = LeaseBook(((str(number), number) for number in range(total)), total)
-    events: list[tuple[float, int, int, int]] = []  # when, order, worker, chain or -1 for a served report
-    queued: list[list[int]] = [[] for _ in range(workers)]
-    new: list[list[str]] = [[] for _ in range(workers)]
-    busy, asked, ends = [0] * workers, [False] * workers, []
-    free_at = served = 0.0
-    order = iter(range(1 << 60))
-
-    def fill(worker: int, now: float) -> None:
-        while busy[worker] < in_flight and queued[worker]:
-            busy[worker] += 1
-            heapq.heappush(events, (now + draw.choice(durations), next(order), worker, queued[worker].pop()))
-
-    def report(worker: int, now: float) -> None:
-        nonlocal free_at, served
-        asked[worker] = True
-        seconds = (cost["us_per_report"] + cost["us_per_chain"] * len(new[worker])) / 1e6
-        free_at, served = max(now, free_at) + seconds, served + seconds
-        heapq.heappush(events, (free_at, next(order), worker, -1))
-
-    for worker in range(workers):
-        report(worker, 0.0)
-    while events:
-        now, _, worker, chain = heapq.heappop(events)
-        if chain >= 0:
-            busy[worker] -= 1
-            new[worker].append(str(chain))
-            ends.append(now)
-        else:
-            asked[worker] = False
-            book.finish(str(worker), new[worker])
-            new[worker] = []
-            queued[worker] += book.hand_out(str(worker), in_flight + lease - len(book.held(str(worker))))
-        fill(worker, now)
-        if not asked[worker] and (len(new[worker]) >= lease or (new[worker] and not busy[worker])):
-            report(worker, now)
-    assert book.left == 0
-    rate = (total // 2) / (ends[total * 3 // 4] - ends[total // 4])
+    run = _Simulation(workers, durations, cost, in_flight=in_flight, lease=lease, total=total)
+    run.play()
+    rate = (total // 2) / (run.ends[total * 3 // 4] - run.ends[total // 4])
     return {
         "workers": workers,
         "chains_per_second": round(rate, 1),
         "places_at_work": round(rate * sum(durations) / len(durations) / (workers * in_flight), 3),
-        "driver_busy": round(served / ends[-1], 4),
+        "driver_busy": round(run.served / run.ends[-1], 4),
     }
+
+
+class _Simulation:
+    """Places, queues and news of every worker, and what happens to them in the order of a clock."""
+
+    def __init__(
+        self,
+        workers: int,
+        durations: list[float],
+        cost: dict[str, float],
+        *,
+        in_flight: int,
+        lease: int,
+        total: int,
+    ) -> None:
+        from generator.leases import LeaseBook
+
+        self.durations, self.cost, self.in_flight, self.lease = durations, cost, in_flight, lease
+        self.book: LeaseBook[int] = LeaseBook(((str(number), number) for number in range(total)), total)
+        self.events: list[tuple[float, int, int, int]] = []  # when, order, worker, chain or -1 for a served report
+        self.queued: list[list[int]] = [[] for _ in range(workers)]
+        self.new: list[list[str]] = [[] for _ in range(workers)]
+        self.busy, self.asked = [0] * workers, [False] * workers
+        self.ends: list[float] = []
+        self.free_at = self.served = 0.0
+        self._draw, self._order = random.Random(1), itertools.count()
+
+    def play(self) -> None:
+        for worker in range(len(self.busy)):
+            self._report(worker, 0.0)
+        while self.events:
+            now, _, worker, chain = heapq.heappop(self.events)
+            if chain >= 0:
+                self.busy[worker] -= 1
+                self.new[worker].append(str(chain))
+                self.ends.append(now)
+            else:
+                self._serve(worker)
+            self._fill(worker, now)
+            new = self.new[worker]
+            if not self.asked[worker] and (len(new) >= self.lease or (new and not self.busy[worker])):
+                self._report(worker, now)
+        assert self.book.left == 0
+
+    def _fill(self, worker: int, now: float) -> None:
+        while self.busy[worker] < self.in_flight and self.queued[worker]:
+            self.busy[worker] += 1
+            chain = self.queued[worker].pop()
+            heapq.heappush(self.events, (now + self._draw.choice(self.durations), next(self._order), worker, chain))
+
+    def _report(self, worker: int, now: float) -> None:
+        self.asked[worker] = True
+        seconds = (self.cost["us_per_report"] + self.cost["us_per_chain"] * len(self.new[worker])) / 1e6
+        self.free_at, self.served = max(now, self.free_at) + seconds, self.served + seconds
+        heapq.heappush(self.events, (self.free_at, next(self._order), worker, -1))
+
+    def _serve(self, worker: int) -> None:
+        self.asked[worker] = False
+        self.book.finish(str(worker), self.new[worker])
+        self.new[worker] = []
+        wanted = self.in_flight + self.lease - len(self.book.held(str(worker)))
+        self.queued[worker] += self.book.hand_out(str(worker), wanted)
