@@ -229,6 +229,11 @@ def _engine_arguments(engine: VllmEngine) -> Any:
     return AsyncEngineArgs(model=engine.model, seed=engine.seed, **settings)
 
 
+def load_vllm() -> None:
+    """Import vLLM, which takes ten seconds, before it is needed."""
+    import vllm.v1.engine.async_llm  # noqa: F401
+
+
 def _launch_llm(arguments: Any) -> Any:
     """vLLM, up and ready."""
     from vllm.usage.usage_lib import UsageContext

@@ -77,13 +77,15 @@ def _stage_verb(stage: str, words: str) -> None:
         outputs: Outputs = OUTPUTS,
         round: Round = 0,
     ) -> None:
+        from loop.processes import Job, StageProcesses
         from loop.report import write_report
         from loop.rounds import prepare, run_stages
 
         opened = _open(config, overrides, run, outputs)
         with opened.folder.locked():
             prepare(opened)
-            run_stages(opened, round, (stage,))
+            with StageProcesses(opened.folder) as processes:
+                run_stages(opened, Job(round, (stage,)), processes)
             write_report(opened.folder.path)
             print(f"{stage} of round {round} is done: {opened.folder.round(round)}")
 

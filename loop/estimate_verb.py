@@ -74,11 +74,11 @@ def _price(critic: Any, price_in: float | None, price_out: float | None) -> Pric
     return Price(price_in or 0.0, price_out or 0.0)
 
 
-def _calibrate(run: Run, job: dict[str, Any]) -> Calibration:
+def _calibrate(run: Run, amounts: dict[str, Any]) -> Calibration:
     """Run the chains in a process of its own, as a stage does; its folder goes with this command."""
     from generator.calibrate import Calibration
     from loop.calibrate_stage import JOB, RESULT
-    from loop.rounds import run_process
+    from loop.processes import Job, StageProcesses
     from records.atomic import write_json_atomic
 
     folder = run.folder.path
@@ -86,8 +86,9 @@ def _calibrate(run: Run, job: dict[str, Any]) -> Calibration:
     train = run.config.train.model_copy(update={"warm_up": "none"})
     config = run.config.model_copy(update={"train": train})
     write_json_atomic(folder / "config.json", config.model_dump(mode="json"))
-    write_json_atomic(folder / JOB, job)
-    run_process(run.folder, 0, ("calibrate",))
+    write_json_atomic(folder / JOB, amounts)
+    with StageProcesses(run.folder) as processes:
+        processes.run(Job(0, ("calibrate",)))
     return Calibration.model_validate(json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
 

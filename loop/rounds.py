@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from loop.folder import STAGES, WARM_UP, RunFolder, begin_stage, take_back
+from loop.folder import STAGES, WARM_UP, begin_stage, take_back
 from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, train_inputs
-from loop.orphans import PARENT
+from loop.processes import Job, StageProcesses
 from loop.provenance import write_provenance
-from loop.stopping import INTERRUPTED, TERMINATED, Terminated
 from records.atomic import write_json_atomic, write_text_atomic
-from records.errors import ConfigError, StageError, StageFailed, StaleStageError
+from records.errors import ConfigError, StaleStageError
 from records.shard import DamagedShardError, check_shards
 from trainer.preferences import read_preferences
 
 _INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
-# Schedulers kill what has not ended after ten seconds or more; the command has to say its last line before that.
-_SECONDS_TO_STOP = 8.0
-STAGE_COMMAND = (sys.executable, "-m", "loop.stage")
 
 
 def prepare(run: Run) -> None:
@@ -99,18 +91,21 @@ def run_rounds(run: Run) -> str:
         StageFailed: a stage ended with an error, which it has shown.
         KeyboardInterrupt, Terminated: it was asked to stop; finished rows are on disk.
     """
-    if run.config.train.warm_up != "none":
-        run_stages(run, WARM_UP, ("generate",))
-        if train_pairs(run, WARM_UP) < run.config.min_pairs:
-            return "too_few_pairs"
-        run_stages(run, WARM_UP, ("train",))
-    for index in range(run.config.rounds):
-        run_stages(run, index, ("evaluate", "generate"))
-        if train_pairs(run, index) < run.config.min_pairs:
-            return "too_few_pairs"
-        run_stages(run, index, ("train",))
-    run_stages(run, run.config.rounds, ("evaluate",))
+    jobs = _jobs(run)
+    with StageProcesses(run.folder) as processes:
+        for job, then in zip(jobs, [*jobs[1:], None], strict=True):
+            if job.stages == ("train",) and train_pairs(run, job.round) < run.config.min_pairs:
+                return "too_few_pairs"
+            run_stages(run, job, processes, then)
     return "complete"
+
+
+def _jobs(run: Run) -> list[Job]:
+    """The whole loop in its order; one policy's evaluation and its next drafts share one engine."""
+    jobs = [Job(WARM_UP, ("generate",)), Job(WARM_UP, ("train",))] if run.config.train.warm_up != "none" else []
+    for index in range(run.config.rounds):
+        jobs += [Job(index, ("evaluate", "generate")), Job(index, ("train",))]
+    return [*jobs, Job(run.config.rounds, ("evaluate",))]
 
 
 def train_pairs(run: Run, index: int) -> int:
@@ -119,38 +114,19 @@ def train_pairs(run: Run, index: int) -> int:
     return int(marker["outputs"]["train_pairs"])
 
 
-def run_stages(run: Run, index: int, stages: Sequence[str]) -> None:
-    """Run the stages of one round that are not done, in one process.
+def run_stages(run: Run, job: Job, processes: StageProcesses, then: Job | None = None) -> None:
+    """Run the stages of a job that are not done, in one process; `then` as in `StageProcesses.run`.
 
     Raises:
         ConfigError: the stage before is not done.
-        StageFailed: the process ended with another status than 0.
-        StageError: it was killed.
+        StageFailed, StageError, KeyboardInterrupt, Terminated: see `StageProcesses.run`.
     """
-    _require_the_stage_before(run, index, stages[0])
-    todo = [stage for stage in stages if begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))]
+    _require_the_stage_before(run, job.round, job.stages[0])
+    todo = tuple(
+        stage for stage in job.stages if begin_stage(run.folder, stage, job.round, _INPUTS[stage](run, job.round))
+    )
     if todo:
-        run_process(run.folder, index, todo)
-
-
-def run_process(folder: RunFolder, index: int, stages: Sequence[str]) -> None:
-    """Run stages in a process of their own, to its end; raises as `run_stages` does."""
-    command = [*STAGE_COMMAND, str(folder.path), str(index), *stages]
-    # A session of its own: Ctrl-C reaches this process alone, which then lets the stage finish its writing.
-    environment = {**os.environ, PARENT: str(os.getpid())}
-    child = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
-    status = _wait(child)
-    if status < 0:
-        log = folder.path / "logs" / f"{'_'.join(stages)}_{index:02d}.log"
-        raise StageError(
-            f"stage {' and '.join(stages)} of round {index} was killed ({signal.Signals(-status).name}); "
-            f"expected it to end by itself. {log} has its last words (no memory left?). "
-            "Finished rows are safe: run the same command again and it goes on from there."
-        )
-    if status in (INTERRUPTED, TERMINATED):  # somebody stopped the stage and not this process
-        raise KeyboardInterrupt if status == INTERRUPTED else Terminated
-    if status:
-        raise StageFailed(status)
+        processes.run(Job(job.round, todo), then)
 
 
 def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
@@ -169,21 +145,3 @@ def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
 
 def _begun(run: Run, stage: str, index: int) -> bool:
     return any((run.folder.round(index) / f"{stage}.{state}.json").exists() for state in ("done", "started"))
-
-
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for a stage; a request to stop is passed on once.
-
-    Every finished row is on disk already, so a stage that has not ended some seconds later, or when a second request
-    comes, is killed.
-    """
-    try:
-        return child.wait()
-    except (KeyboardInterrupt, Terminated):
-        child.terminate()
-        try:
-            child.wait(_SECONDS_TO_STOP)
-        except (KeyboardInterrupt, Terminated, subprocess.TimeoutExpired):
-            child.kill()
-            child.wait()
-        raise

@@ -1,4 +1,4 @@
-"""A stage as a process of its own: `python -m loop.stage RUN_FOLDER ROUND STAGE...`.
+"""A stage as a process of its own: `python -m loop.stage RUN_FOLDER ROUND STAGE...`, and a line on standard input.
 
 vLLM and the trainer each own the accelerator in turn; the end of the process frees it. What the libraries print goes to
 `logs/`; progress and errors go to the standard error that the process was started with.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -30,14 +32,20 @@ _signals: list[int] = []
 
 
 def main(arguments: list[str]) -> int:
-    """Run stages of one round; returns the exit status: 0 done, 2 a mendable problem, 130 or 143 stopped, 1 a bug."""
-    began = time.monotonic()
+    """Run stages of one round once a line on standard input says to go (loop/processes.py).
+
+    Returns:
+        The exit status: 0 done or never told to go, 2 a mendable problem, 130 or 143 stopped, 1 a bug.
+    """
     path, index, *stages = arguments
     die_with_parent()
     take_any_text()
     folder = RunFolder(Path(path))
     stream = send_chatter_to(folder.path / "logs" / f"{'_'.join(stages)}_{int(index):02d}.log")
     try:
+        if not _told_to_go(folder, tuple(stages)):
+            return 0
+        began = time.monotonic()
         config = RunConfig.model_validate(json.loads((folder.path / "config.json").read_text(encoding="utf-8")))
         run = open_run(config, folder)
         _do(run, int(index), tuple(stages), stream, began)
@@ -52,6 +60,27 @@ def main(arguments: list[str]) -> int:
         stream.write(f"{plainly}\n" if plainly else traceback.format_exc())
         return 2 if plainly else 1
     return 0
+
+
+def _told_to_go(folder: RunFolder, stages: tuple[str, ...]) -> bool:
+    """Import what the stages need, unless the time has come already, and wait for it."""
+    if not select.select([sys.stdin], [], [], 0.0)[0]:
+        # What cannot be imported is told by the stage itself, where it needs it.
+        with suppress(Exception):
+            load_libraries(folder, stages)
+    return sys.stdin.readline() != ""
+
+
+def load_libraries(folder: RunFolder, stages: tuple[str, ...]) -> None:
+    """Import what takes long to import."""
+    if stages == ("train",):
+        from trainer.model import prepare_environment
+
+        prepare_environment(json.loads((folder.path / "config.json").read_text(encoding="utf-8"))["model"])
+        import loop.train_stage
+        import trainer.pair_trainer  # noqa: F401
+    else:
+        import loop.draft_stage  # noqa: F401
 
 
 def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:

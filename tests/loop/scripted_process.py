@@ -83,23 +83,25 @@ class ScriptedVllm(ScriptedEngine):
 def stage(arguments: list[str]) -> int:
     import loop.cluster
     import loop.engines
-    from loop.stage import main
+    import loop.stage
     from records.store import RowStore
     from tests.loop.scripted_actor import ScriptedActor
 
     loop.cluster._Actor = ScriptedActor  # type: ignore[misc]
     loop.engines.VllmEngine = ScriptedVllm  # type: ignore[assignment,misc]
+    if "train" not in arguments:
+        loop.stage.load_libraries = lambda *_: None
     rows = os.environ.get("SCRIPTED_SHARD")
     if rows:
         RowStore.__init__.__kwdefaults__["rows_per_shard"] = int(rows)
-    return main(arguments)
+    return loop.stage.main(arguments)
 
 
 def cli(arguments: list[str]) -> None:
-    import loop.rounds
+    import loop.processes
     from loop.cli import main
 
-    loop.rounds.STAGE_COMMAND = (sys.executable, "-m", "tests.loop.scripted_process", "stage")
+    loop.processes.STAGE_COMMAND = (sys.executable, "-m", "tests.loop.scripted_process", "stage")
     sys.argv = ["constitute", *arguments]
     main()
 

@@ -21,10 +21,10 @@ def stage(arguments: list[str]) -> int:
 
 
 def cli(arguments: list[str]) -> None:
-    import loop.rounds
+    import loop.processes
     from loop.cli import main
 
-    loop.rounds.STAGE_COMMAND = (sys.executable, "-m", "tests.soak.small_shards", "stage")
+    loop.processes.STAGE_COMMAND = (sys.executable, "-m", "tests.soak.small_shards", "stage")
     sys.argv = ["constitute", *arguments]
     main()
 
