@@ -26,7 +26,7 @@ STAGES = ("evaluate", "generate", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects", "workers"),
-    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
+    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json", "checkpoint"),
 }
 WARM_UP = -1
 
@@ -84,8 +84,8 @@ def begin_stage(folder: RunFolder, stage: str, index: int, inputs: dict[str, Any
     earlier = done or (_read_json(started_path) if _has_output(folder, stage, index) else None)
     if earlier is not None and earlier["digest"] != digest_json(inputs):
         raise StaleStageError(_stale(folder, stage, index, earlier["inputs"], inputs))
-    if done is not None:  # a kill between the two markers left both
-        started_path.unlink(missing_ok=True)
+    if done is not None:  # a kill right after the done-marker left what goes with it
+        _remove_means(folder, stage, index)
     if done is None and earlier is None:
         write_json_atomic(started_path, {"digest": digest_json(inputs), "inputs": inputs})
     return done is None
@@ -99,6 +99,13 @@ def end_stage(
     crash_point("marker-before")
     write_json_atomic(folder.marker(stage, index), marker)
     crash_point("marker-after")
+    _remove_means(folder, stage, index)
+
+
+def _remove_means(folder: RunFolder, stage: str, index: int) -> None:
+    """Take out what a stage needs only while it is under way: its started-marker, and a training's checkpoint."""
+    if stage == "train":
+        shutil.rmtree(folder.round(index) / "checkpoint", ignore_errors=True)
     _started(folder, stage, index).unlink(missing_ok=True)
 
 
@@ -123,9 +130,10 @@ def _started(folder: RunFolder, stage: str, index: int) -> Path:
 
 
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
-    """Whether a stage that was cut short left rows, or an adapter."""
+    """Whether a stage that was cut short left rows, an adapter, or a checkpoint of one."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
-    return any(shards(place) or (place.name in ("adapter", "workers") and place.exists()) for place in places)
+    whole = any(shards(place) or (place.name in ("adapter", "workers") and place.exists()) for place in places)
+    return whole or (stage == "train" and any((folder.round(index) / "checkpoint").glob("step-*")))
 
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:

@@ -28,13 +28,17 @@ from records.held_out import HeldOut, held_out_from
 from records.publish import open_place
 from records.rows import Prompt
 from records.shard import shards
+from trainer.pair_sources import path_of
 from trainer.sft_config import SftConfig
 
 _WHOLE_MODEL_BYTES = 4 << 30
 # Settings that runs have been begun without: at their defaults they do not count as a change.
 _LATER_SETTINGS = {
     "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
-    "train": ("contradictions",),
+    "train": (
+        *("contradictions", "losses", "label_smoothing", "soft_labels", "ld_alpha", "use_weighting", "f_divergence"),
+        *("f_alpha", "discopop_tau"),
+    ),
     "engine": ("data_parallel", "speculative", "options"),
 }
 Read = TypeVar("Read")
@@ -217,7 +221,9 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     own = own_pairs(run, index)
     return {
         "model": model_fingerprint(run.config.model),
-        "train": _settings("train", run.warm_up() if index == WARM_UP else run.config.train),
+        "train": _settings(
+            "train", run.warm_up() if index == WARM_UP else run.config.train, "checkpoint_every", "checkpoint_minutes"
+        ),
         "seed": run.config.seed,
         "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
@@ -243,8 +249,8 @@ def pair_folders(run: Run, index: int) -> list[Path]:
 
 
 def own_pairs(run: Run, index: int) -> list[Path]:
-    """The person's own preference data that a round trains on too."""
-    return [Path(path) for path in run.config.train.pairs_from] if index != WARM_UP else []
+    """The person's own preference data that a round trains on too, whole or a share of it."""
+    return [Path(path_of(source)) for source in run.config.train.pairs_from] if index != WARM_UP else []
 
 
 def held_out_prompts(run: Run) -> HeldOut:

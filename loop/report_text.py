@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.rounds_table import RATES, columns, headline, percent, round_rows, with_interval
+from loop.training_text import training_notes
 from records.markdown import bullets, table
 from records.store import shards
 
@@ -233,18 +234,7 @@ def _training(report: dict[str, Any]) -> list[str]:
         named = [str(figures.get(name, "–")) for name in ("method", "start_from", "reference")]
         rows.append([str(entry["round"]), *named, *(_number(figures.get(key)) for key in keys)])
     note = "Means over the last tenth of the optimizer steps; log: `training.jsonl`."
-    return ["## Training", table(header, rows), note, *_contradictions(entries), *_hand_offs(report)]
-
-
-def _contradictions(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Pairs of several rounds, or of somebody's own, that say the opposite of each other."""
-    counts = [(entry["round"], entry["training"].get("contradictory")) for entry in entries]
-    lines = [
-        f"Training {index} left out {count} pairs that contradict each other (`round_{index:02d}/left_out.json`)."
-        for index, count in counts
-        if count
-    ]
-    return [bullets(lines)] if lines else []
+    return ["## Training", table(header, rows), note, *training_notes(entries), *_hand_offs(report)]
 
 
 def _hand_offs(report: dict[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ def prepare(run: Run) -> None:
     """
     _refuse_stale(run)
     _take_back_damaged(run)
-    read_preferences(own_pairs(run, 0))
+    read_preferences(own_pairs(run, 0), soft_labels=run.config.train.soft_labels)
     folder = run.folder
     write_json_atomic(folder.path / "config.json", run.config.model_dump(mode="json"))
     copy = yaml.safe_dump(run.constitution.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)

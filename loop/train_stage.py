@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import IO, Any
 
 from loop.folder import WARM_UP, begin_stage, end_stage
-from loop.inputs import Run, held_out_prompts, own_pairs, pair_folders, train_inputs
+from loop.inputs import Run, held_out_prompts, pair_folders, train_inputs
 from records.rows import Pair
 from records.store import read_rows, shards
+from trainer.pair_sources import PairSource
 
 
 def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
@@ -31,9 +33,12 @@ def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
 def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
     from trainer.dpo import TrainJob, train_dpo
 
+    own = run.config.train.pairs_from
+    whole = [Path(source) for source in own if isinstance(source, str)]
     job = TrainJob(
         model=run.config.model,
-        pairs=(*(folder for folder in pair_folders(run, index) if shards(folder)), *own_pairs(run, index)),
+        pairs=(*(folder for folder in pair_folders(run, index) if shards(folder)), *whole),
+        mixed=tuple(source for source in own if isinstance(source, PairSource)),
         round_folder=run.folder.round(index),
         config=run.config.train,
         previous_adapter=run.policy_adapter(index),

@@ -32,6 +32,9 @@ CRASH_POINTS = (
     "file-after-rename",
     "adapter-before-rename",  # the adapter's temporary folder is whole
     "adapter-after-rename",
+    "checkpoint-torn",  # of a training's checkpoint, half is written aside
+    "checkpoint-before-rename",  # it is whole, and not in its place yet
+    "checkpoint-after-rename",  # it is in its place, the one before it is there too
     "marker-before",  # all output of a stage is there, its done-marker is not
     "marker-after",
 )

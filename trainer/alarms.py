@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,22 +11,30 @@ Line = dict[str, Any]
 
 _FLAT_WITHIN = 0.01
 _NATS_FALLEN = 1.0
+_DPO = {"sigmoid": 1.0}
 
 
-def find_alarms(steps: Sequence[Line], beta: float, sft_weight: float = 0.0) -> list[dict[str, str]]:
+def find_alarms(
+    steps: Sequence[Line], beta: float, *, losses: Mapping[str, float] | None = None, soft_labels: bool = False
+) -> list[dict[str, str]]:
     """Every alarm that a log of optimizer steps gives rise to.
 
     Args:
         steps: the log's lines of optimizer steps, in order, with TRL's keys.
         beta: the beta they were made with.
-        sft_weight: the weight of the chosen answers' likelihood in their loss.
+        losses: the terms of their loss with their weights; DPO's own where it is left out.
+        soft_labels: whether labels were probabilities.
 
     Returns:
         Mappings with `name` and `message`; none for a healthy log.
     """
     if not steps:
         return []
-    found = (_loss_flat(steps, sft_weight), _perfect_early(steps), _chosen_falls(steps, beta))
+    losses = losses or _DPO
+    plain = dict(losses) == _DPO and not soft_labels
+    # apo_down lowers the chosen answers on purpose, the rejected ones more.
+    falls = None if "apo_down" in losses else _chosen_falls(steps, beta)
+    found = (_loss_flat(steps) if plain else _margins_flat(steps), _perfect_early(steps), falls)
     return [alarm for alarm in found if alarm]
 
 
@@ -40,16 +48,27 @@ def mean(steps: Sequence[Line], key: str) -> float:
     return sum(float(step[key]) for step in steps) / len(steps)
 
 
-def _loss_flat(steps: Sequence[Line], sft_weight: float) -> dict[str, str] | None:
-    end = last_tenth(steps)
-    # The likelihood's part hides the preferences' in the sum; for a small margin m that is ln 2 - m / 2.
-    loss = math.log(2) - mean(end, "rewards/margins") / 2 if sft_weight else mean(end, "loss")
+def _loss_flat(steps: Sequence[Line]) -> dict[str, str] | None:
+    loss = mean(last_tenth(steps), "loss")
     if abs(loss - math.log(2)) >= _FLAT_WITHIN:
         return None
     return _alarm(
         "loss_flat",
         f"the loss is {loss:.4f} over the last tenth of {len(steps)} steps, flat at ln 2 = 0.6931: the policy did not "
         "learn to tell chosen from rejected. Raise train.learning_rate or the number of pairs.",
+    )
+
+
+def _margins_flat(steps: Sequence[Line]) -> dict[str, str] | None:
+    """Where the loss does not begin at ln 2 (another loss, other terms beside it) or may stay there (soft labels)."""
+    margin = mean(last_tenth(steps), "rewards/margins")
+    # For a small margin m DPO's loss is ln 2 - m / 2.
+    if abs(margin) / 2 >= _FLAT_WITHIN:
+        return None
+    return _alarm(
+        "loss_flat",
+        f"rewards/margins is {margin:.4f} over the last tenth of {len(steps)} steps, as flat as at the start: the "
+        "policy did not learn to tell chosen from rejected. Raise train.learning_rate or the number of pairs.",
     )
 
 

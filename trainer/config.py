@@ -7,6 +7,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from records.strict import Settings
+from trainer.loss_config import LossSettings, loss_problems
+from trainer.pair_sources import PairSource, source_problems
 
 # vLLM reserves room for one of these ranks and refuses an adapter of another.
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -35,7 +37,7 @@ class LoraSettings(Settings):
         return self
 
 
-class TrainConfig(Settings):
+class TrainConfig(LossSettings):
     """One round of preference training. The defaults suit real instruction-tuned models of 1 to 10 B parameters."""
 
     method: Literal["dpo"] = "dpo"
@@ -75,15 +77,20 @@ class TrainConfig(Settings):
     drafted this round."""
     pairs: Literal["this_round", "all_rounds"] | None = None
     """Which rounds' pairs are trained on. Left out: this round's with `start_from: previous`, all with `initial`."""
-    pairs_from: tuple[str, ...] = ()
+    pairs_from: tuple[str | PairSource, ...] = ()
     """Preference data of your own, trained on in every round beside the pairs that the run makes: files or folders in
-    TRL's preference format. `constitute train` takes it alone, before anything is generated. Pairs on prompts that the
-    run holds out are left out, listed and counted."""
+    TRL's preference format, each whole by its path, or a share of all training pairs by `{path: ..., weight: 0.3}`.
+    `constitute train` takes it alone, before anything is generated. Pairs on prompts that the run holds out are left
+    out, listed and counted."""
     contradictions: Literal["drop", "keep"] = "drop"
     """Of pairs that prefer the same two texts on the same prompt in opposite ways, in whatever rounds or files they
     are: `drop` trains on none, lists and counts them; `keep` trains on all."""
     warm_up: Literal["none", "sft"] = "none"
     """`sft` first trains the base on the revisions of a first pass (the supervised stage of Constitutional AI)."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Optimizer steps between two checkpoints, from which a training that was killed goes on. Left out: by time."""
+    checkpoint_minutes: float = Field(10.0, gt=0.0)
+    """Minutes between two checkpoints, where `checkpoint_every` is left out."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -93,6 +100,15 @@ class TrainConfig(Settings):
     def uses_all_rounds(self) -> bool:
         """Whether the pairs of earlier rounds are trained on too."""
         return (self.pairs or ("all_rounds" if self.start_from == "initial" else "this_round")) == "all_rounds"
+
+    @model_validator(mode="after")
+    def _losses_and_sources_agree(self) -> Self:
+        problems = loss_problems(
+            self, sft_weight=self.sft_weight, pairs_per_micro_batch=self.pairs_per_micro_batch
+        ) + source_problems(self.pairs_from)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:

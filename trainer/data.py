@@ -26,6 +26,15 @@ class EncodedPair:
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    source: int = 0
+    """The place of its path among those that were read."""
+    probability: float | None = None
+    """That `chosen` is preferred, where labels are soft and its row says so."""
+
+    @property
+    def label_probability(self) -> float:
+        """Of the label; 1 where nothing says otherwise."""
+        return 1.0 if self.probability is None else self.probability
 
     @property
     def tokens(self) -> int:
@@ -60,6 +69,7 @@ def load_pairs(
     held_out: HeldOut = NOTHING_HELD_OUT,
     *,
     keep_contradictions: bool = False,
+    soft_labels: bool = False,
 ) -> PairSet:
     """Read, check and encode preference data.
 
@@ -69,12 +79,13 @@ def load_pairs(
         max_tokens: longest prompt plus answer; a longer pair is counted, listed and left out.
         held_out: the prompts that may not be trained on; pairs on these are listed and left out.
         keep_contradictions: else pairs that contradict another one are left out, and that one too.
+        soft_labels: keep each row's `preference_probability`, and refuse one that is none.
 
     Raises:
         DataError: rows that cannot be used, all at once; or no training pair is left.
         ConfigError: conversational data, and the tokeniser has no chat template.
     """
-    preferences = read_preferences(paths)
+    preferences = read_preferences(paths, soft_labels=soft_labels)
     against = frozenset[str]() if keep_contradictions else _contradictory(preferences)
     pairs = _sorted_out(preferences, tokenizer, max_tokens, held_out, against)
     if not pairs.train:
@@ -136,13 +147,17 @@ def encode_preference(preference: Preference, tokenizer: Any) -> EncodedPair:
         ValueError: the chat template does not render the prompt as a prefix of prompt and answer.
         ConfigError: the row is conversational and the tokeniser has no chat template.
     """
+    return EncodedPair(preference.id, *_encode_sides(preference, tokenizer), preference.source, preference.probability)
+
+
+def _encode_sides(preference: Preference, tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
     prompt, chosen, rejected = preference.prompt, preference.chosen, preference.rejected
     if isinstance(prompt, str):
         assert isinstance(chosen, str) and isinstance(rejected, str)
-        return EncodedPair(preference.id, *_encode_texts(tokenizer, prompt, chosen, rejected))
+        return _encode_texts(tokenizer, prompt, chosen, rejected)
     assert not isinstance(chosen, str) and not isinstance(rejected, str)
     prompt_ids, chosen_ids = encode_pair(tokenizer, prompt, chosen)
-    return EncodedPair(preference.id, prompt_ids, chosen_ids, encode_pair(tokenizer, prompt, rejected)[1])
+    return prompt_ids, chosen_ids, encode_pair(tokenizer, prompt, rejected)[1]
 
 
 def _encode_texts(tokenizer: Any, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from records.atomic import write_json_atomic
 from records.errors import StageError
@@ -21,8 +21,11 @@ from records.held_out import NOTHING_HELD_OUT, HeldOut
 from records.progress import progress
 from trainer.adapter import begin_adapter, check_adapter_files, check_same_base, digest_of, loaded_beside, save_adapter
 from trainer.alarms import find_alarms, last_tenth, mean
+from trainer.checkpoint import training_digest
 from trainer.config import TrainConfig
 from trainer.data import PairSet, load_pairs
+from trainer.loss_config import loss_weights
+from trainer.mixing import mixed, mixing_alarms
 from trainer.model import (
     base_digest,
     choose_device,
@@ -32,17 +35,22 @@ from trainer.model import (
     load_tokenizer,
     prepare_environment,
 )
-from trainer.training_log import FIGURES, TrainingLog
+from trainer.pair_sources import PairSource
+from trainer.training_log import FIGURES, LOG, TrainingLog
+
+if TYPE_CHECKING:
+    from trainer.resume import CheckpointPlan
 
 
 @dataclass(frozen=True)
 class TrainJob:
     """Everything a round's training needs.
 
-    `previous_adapter` is the policy that drafted this round, `initial_adapter` the one that drafted round 0; None is
-    the base itself. `round_folder` receives adapter/, training.jsonl, probe.json and, where pairs were left out,
-    left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out`
-    are the prompts that may not be trained on.
+    All of `pairs` are trained on, and of each of `mixed` a share. `previous_adapter` is the policy that drafted this
+    round, `initial_adapter` the one that drafted round 0; None is the base itself. `round_folder` receives adapter/,
+    training.jsonl, probe.json and, where pairs were left out, left_out.json with their ids; while it trains checkpoint/
+    too, which stays until whoever keeps the run removes it. `logs` receives TensorBoard's files (by default `logs/`
+    beside the round). `held_out` are the prompts that may not be trained on.
     """
 
     model: str
@@ -57,6 +65,14 @@ class TrainJob:
     stream: IO[str] | None = None
     trust_remote_code: bool = False
     held_out: HeldOut = NOTHING_HELD_OUT
+    mixed: tuple[PairSource, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str | PairSource, ...]:
+        """Where the pairs come from, as figures name them: the run's own by their place in the run."""
+        run = self.round_folder.parent
+        own = (path.relative_to(run) if path.is_relative_to(run) else path for path in self.pairs)
+        return (*map(str, own), *self.mixed)
 
     def adapter_of(self, policy: str) -> Path | None:
         """The adapter of a policy by its name: base, initial or previous."""
@@ -77,7 +93,7 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     """
     started = time.monotonic()
     prepare_environment(job.model)
-    tokenizer, pairs = _read_inputs(job)
+    tokenizer, pairs, sources = _read_inputs(job)
     policy, base = _begin_policy(job)
     # Only now: these import the training libraries, which take seconds, and the inputs are known to be good.
     from trainer.pair_trainer import attach_reference, build_trainer, training_arguments
@@ -87,16 +103,19 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     arguments = training_arguments(
         job.config, steps=steps, folder=job.round_folder, seed=job.seed, device=device, dtype=dtype
     )
-    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments)
+    soft = job.config.soft_labels
+    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments, soft_labels=soft)
     with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
         attach_reference(trainer, pairs.train, pairs.validation, reference)
     with _writing(job.round_folder):
-        log = _train(trainer, job, steps, has_validation=bool(pairs.validation))
+        checkpoints, alarms = _checkpoints(job, pairs, base), mixing_alarms(sources)
+        log = _train(trainer, job, steps, checkpoints, alarms, has_validation=bool(pairs.validation))
         probe = _probe(trainer, job, pairs)
         digest = save_adapter(policy, job.round_folder / "adapter", model=job.model, base=base)
         _write_probe(job, probe, digest)
         _write_left_out(job, pairs)
-    return _summary(job, pairs, log, digest) | {"seconds": round(time.monotonic() - started, 2)}
+    seconds = round(time.monotonic() - started, 2)
+    return _summary(job, pairs, log, digest) | {"sources": sources, "seconds": seconds}
 
 
 def _placement(config: TrainConfig) -> tuple[Literal["cpu", "cuda"], Literal["float32", "bfloat16"]]:
@@ -109,15 +128,21 @@ def _adapters(job: TrainJob) -> list[Path]:
     return list(dict.fromkeys(folder for folder in (job.previous_adapter, job.initial_adapter) if folder))
 
 
-def _read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
-    """Everything that can be wrong with the inputs shows here, within seconds and before the weights are read."""
+def _read_inputs(job: TrainJob) -> tuple[Any, PairSet, list[dict[str, Any]]]:
+    """The tokeniser, the pairs, and how many of each source are trained on.
+
+    Everything that can be wrong with the inputs shows here, within seconds and before the weights are read.
+    """
     for folder in _adapters(job):
         check_adapter_files(folder)
     tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
     context = context_of(job.model, trust_remote_code=job.trust_remote_code)
     most = min(job.config.max_tokens, context or job.config.max_tokens)
-    keep = job.config.contradictions == "keep"
-    return tokenizer, load_pairs(job.pairs, tokenizer, most, job.held_out, keep_contradictions=keep)
+    keep, soft = job.config.contradictions == "keep", job.config.soft_labels
+    paths = (*job.pairs, *(Path(source.path) for source in job.mixed))
+    pairs = load_pairs(paths, tokenizer, most, job.held_out, keep_contradictions=keep, soft_labels=soft)
+    train, sources = mixed(pairs.train, job.sources, seed=f"{job.seed} {job.round_folder.name}")
+    return tokenizer, replace(pairs, train=train), sources
 
 
 def _begin_policy(job: TrainJob) -> tuple[Any, str]:
@@ -135,25 +160,51 @@ def _begin_policy(job: TrainJob) -> tuple[Any, str]:
     return begin_adapter(model, job.config.lora, name=job.model, start=start), base
 
 
-def _train(trainer: Any, job: TrainJob, steps: int, *, has_validation: bool) -> TrainingLog:
+def _checkpoints(job: TrainJob, pairs: PairSet, base: str) -> CheckpointPlan:
+    """Where this training keeps its state on the way, and the state that a killed attempt at it left."""
+    from trainer.resume import plan_checkpoints
+
+    config = job.config
+    policies = [base, *(digest_of(job.adapter_of(name)) for name in (config.start_from, config.reference))]
+    made_from = training_digest(config, job.seed, policies, [*pairs.train, *pairs.validation])
+    return plan_checkpoints(job.round_folder, made_from, config)
+
+
+def _train(
+    trainer: Any,
+    job: TrainJob,
+    steps: int,
+    checkpoints: CheckpointPlan,
+    alarms: Sequence[dict[str, str]],
+    *,
+    has_validation: bool,
+) -> TrainingLog:
+    """Train in place; `alarms` are those that the pairs gave rise to, beside which the log's are shown."""
     from trainer.pair_trainer import watch
 
     folder = job.round_folder
     board = (job.logs or folder.parent / "logs") / "tensorboard" / folder.name
     shutil.rmtree(board, ignore_errors=True)
     with progress(f"train {folder.name}", steps, job.stream) as display:
-        log = TrainingLog(folder / "training.jsonl", board, display)
+        if checkpoints.begun_at:
+            display.note(f"train {folder.name}: goes on after optimizer step {checkpoints.begun_at}")
+        log = TrainingLog(folder / LOG, board, display, checkpoints.begun_at)
         watch(trainer, log)
         try:
+            if has_validation and not checkpoints.begun_at:
+                trainer.evaluate()
+            trainer.train_with_checkpoints(checkpoints, log.sync)
             if has_validation:
                 trainer.evaluate()
-            trainer.train()
-            if has_validation:
-                trainer.evaluate()
-            log.raise_alarms(find_alarms(log.steps, job.config.beta, job.config.sft_weight))
+            log.raise_alarms([*_alarms_of(log, job.config), *alarms])
         finally:
             log.close()
     return log
+
+
+def _alarms_of(log: TrainingLog, config: TrainConfig) -> list[dict[str, str]]:
+    losses = loss_weights(config, config.sft_weight)
+    return find_alarms(log.steps, config.beta, losses=losses, soft_labels=config.soft_labels)
 
 
 def optimizer_steps(config: TrainConfig, pairs: int) -> int:
@@ -192,7 +243,7 @@ def _writing(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise StageError(
             f"{folder}: the training could not be written ({error}). The pairs are safe. Make room or mend the folder, "
-            "then run the same command again: this training begins anew."
+            "then run the same command again: this training goes on from its last checkpoint, or begins anew."
         ) from error
 
 
@@ -214,8 +265,11 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "start_from": config.start_from,
         "start_digest": digest_of(job.adapter_of(config.start_from)),
         "adapter_digest": digest,
+        "losses": loss_weights(config, config.sft_weight),
         "alarms": log.alarms,
     }
+    if config.soft_labels:
+        figures["with_probability"] = sum(pair.probability is not None for pair in pairs.train)
     if log.evaluations:
         first, last = log.evaluations[0], log.evaluations[-1]
         figures |= {f"eval_{key}": last[f"eval_{key}"] for key in FIGURES}

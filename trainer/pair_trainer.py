@@ -14,14 +14,33 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
+from trainer.answer_sums import answer_sums
 from trainer.config import TrainConfig
 from trainer.data import EncodedPair
+from trainer.loss_config import loss_weights
 from trainer.reference import collator_for, columns, reference_logps
+from trainer.resume import CheckpointingTrainer
+from trainer.soft_labels import COLUMN, RememberingModel, opposite_part, with_probabilities
 from trainer.training_log import TrainingLog
 
 
-class PairTrainer(DPOTrainer):
+class PairTrainer(CheckpointingTrainer, DPOTrainer):
     """TRL's trainer on pairs that are token ids already."""
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        """TRL's loss, and where labels are soft what the opposite label adds, from the same pass."""
+        if COLUMN not in inputs:
+            return super()._compute_loss(model, inputs, return_outputs)
+        assert not return_outputs
+        inputs = dict(inputs)
+        probabilities, remembering = inputs.pop(COLUMN), RememberingModel(model)
+        loss = super()._compute_loss(remembering, inputs, return_outputs)
+        answers = inputs["completion_mask"]
+        token_logps = remembering.found.log_probs[:, 1 - answers.size(1) :]
+        chosen, rejected = answer_sums(token_logps, answers, self.ld_alpha).chunk(2)
+        margins = chosen - inputs["ref_chosen_logps"] - (rejected - inputs["ref_rejected_logps"])
+        weight = dict(zip(self.loss_types, self.loss_weights, strict=True))["sigmoid"]
+        return loss + weight * opposite_part(margins, probabilities, self.beta)
 
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
         assert {"prompt_ids", "chosen_ids", "rejected_ids"} <= set(dataset.column_names), dataset.column_names
@@ -47,13 +66,20 @@ def watch(trainer: PairTrainer, log: TrainingLog) -> None:
 
 
 def build_trainer(
-    policy: Any, tokenizer: Any, train: Sequence[EncodedPair], validation: Sequence[EncodedPair], arguments: DPOConfig
+    policy: Any,
+    tokenizer: Any,
+    train: Sequence[EncodedPair],
+    validation: Sequence[EncodedPair],
+    arguments: DPOConfig,
+    *,
+    soft_labels: bool = False,
 ) -> PairTrainer:
     """TRL's trainer around a policy with one trainable adapter; the reference is still to be attached."""
+    collator = collator_for(tokenizer)
     trainer = PairTrainer(
         model=policy,
         args=arguments,
-        data_collator=collator_for(tokenizer),
+        data_collator=with_probabilities(collator) if soft_labels else collator,
         train_dataset=Dataset.from_list([columns(pair) for pair in train]),
         eval_dataset=Dataset.from_list([columns(pair) for pair in validation]) if validation else None,
         processing_class=tokenizer,
@@ -77,11 +103,19 @@ def training_arguments(
         device: "cpu" or "cuda".
         dtype: "float32" or "bfloat16".
     """
+    losses = loss_weights(config, config.sft_weight)
     return DPOConfig(
         output_dir=str(folder),
         beta=config.beta,
-        loss_type=["sigmoid", "sft"] if config.sft_weight else ["sigmoid"],
-        loss_weights=[1.0, config.sft_weight] if config.sft_weight else [1.0],
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
+        label_smoothing=config.label_smoothing,
+        ld_alpha=config.ld_alpha,
+        use_weighting=config.use_weighting,
+        f_divergence_type=config.f_divergence,
+        # TRL computes (u^(c - 1) - 1) / (c - 1), the paper (1 - u^-alpha) / alpha: its c is 1 - alpha.
+        f_alpha_divergence_coef=1.0 - config.f_alpha,
+        discopop_tau=config.discopop_tau,
         learning_rate=config.learning_rate,
         lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
         # Rounded down: the library rounds a share up, and a training of one step would be all warm-up, at rate 0.

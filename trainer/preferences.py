@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,21 +39,26 @@ class Preference:
     prompt: Side
     chosen: Side
     rejected: Side
+    source: int = 0
+    """The place of its path among those that were read."""
+    probability: float | None = None
+    """That `chosen` is preferred, where it was asked for and the row says so."""
 
 
-def read_preferences(paths: Sequence[Path]) -> list[Preference]:
-    """Every row of every path, in order.
+def read_preferences(paths: Sequence[Path], *, soft_labels: bool = False) -> list[Preference]:
+    """Every row of every path, in order, with its `preference_probability` where labels are to be soft.
 
     Raises:
         DataError: all problems of all files at once, with row numbers (the first row is 1); nothing was trained.
     """
     rows: list[Preference] = []
     problems: list[str] = []
-    for path in paths:
+    for number, path in enumerate(paths):
         for source in _sources(path):
             # The rows of this project's own shards say themselves which split they are in.
-            found, wrong = _read_source(source, None if is_own(source) else split_of_place(source, path))
-            rows += found
+            place = None if is_own(source) else split_of_place(source, path)
+            found, wrong = _read_source(source, place, soft_labels=soft_labels)
+            rows += [replace(row, source=number) for row in found]
             problems += wrong
     raise_problems(problems)
     return rows
@@ -114,7 +119,7 @@ def _sources(path: Path) -> list[Path]:
     return files
 
 
-def _read_source(source: Path, place: Split | None) -> tuple[list[Preference], list[str]]:
+def _read_source(source: Path, place: Split | None, *, soft_labels: bool) -> tuple[list[Preference], list[str]]:
     rows: list[Preference] = []
     faults: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
@@ -123,6 +128,8 @@ def _read_source(source: Path, place: Split | None) -> tuple[list[Preference], l
             if isinstance(row, Unreadable):
                 raise RowProblem("unreadable", f"not JSON ({row.reason})")
             preference = _preference(row, source, number, place)
+            if soft_labels:
+                preference = replace(preference, probability=_probability(row))
             if "provenance" in row and seen.setdefault(preference.id, number) != number:
                 raise RowProblem(
                     "id_twice", f"id {preference.id} is also that of row {seen[preference.id]}; expected each id once"
@@ -152,6 +159,15 @@ def _preference(row: Any, source: Path, number: int, place: Split | None) -> Pre
     id = row.get("id")
     name = id if isinstance(id, str) and id else f"{source.name}:{number}"
     return Preference(name, f"{source}: row {number}", _split(row, place), prompt, chosen, rejected)
+
+
+def _probability(row: dict[str, Any]) -> float | None:
+    found = row.get("preference_probability")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0.0 <= found <= 1.0:
+        raise RowProblem("rating", f"preference_probability is {found!r}; expected a number from 0 to 1, or none")
+    return float(found)
 
 
 def _split(row: dict[str, Any], place: Split | None) -> Literal["train", "validation"]:

@@ -12,6 +12,7 @@ from typing import Any
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import use_adapter
 
+from trainer.answer_sums import answer_sums
 from trainer.data import EncodedPair
 
 
@@ -32,6 +33,7 @@ def columns(pair: EncodedPair) -> dict[str, Any]:
         "prompt_ids": pair.prompt_ids,
         "chosen_ids": pair.chosen_ids,
         "rejected_ids": pair.rejected_ids,
+        "probability": pair.label_probability,
     }
 
 
@@ -68,7 +70,9 @@ def batches(
 
 
 def reference_logps(trainer: Any, pairs: Sequence[EncodedPair], policy: str | None) -> list[tuple[float, float]]:
-    """Summed log-probability of the chosen and of the rejected answer of each pair, in the pairs' order.
+    """Log-probability of the chosen and of the rejected answer of each pair, in the pairs' order.
+
+    They are summed as the loss sums those of the policy.
 
     Args:
         trainer: see `token_logps`; put in evaluation mode.
@@ -79,7 +83,7 @@ def reference_logps(trainer: Any, pairs: Sequence[EncodedPair], policy: str | No
     found: list[tuple[float, float]] = [(0.0, 0.0)] * len(pairs)
     # Without gradients twice the pairs fit.
     for chunk, batch in batches(pairs, 2 * trainer.args.per_device_train_batch_size, trainer.data_collator):
-        sums = token_logps(trainer, batch, policy).sum(dim=1)
+        sums = answer_sums(token_logps(trainer, batch, policy), batch["completion_mask"], trainer.ld_alpha)
         chosen, rejected = sums.chunk(2)
         for index, logps in zip(chunk, zip(chosen.tolist(), rejected.tolist(), strict=True), strict=True):
             found[index] = logps

@@ -33,8 +33,9 @@ from tests.generator.toy import (
 )
 
 PROMPTS = [prompt(f"How do I boil egg number {number}?") for number in range(25)]
-# Those that a stage of its own passes: adapters and markers are written by others, damage is for test_damage.py.
-ELSEWHERE = ("adapter-", "marker-", "shard-set-aside")
+# Those that a stage of its own passes: adapters, checkpoints and markers are written by others, damage is for
+# test_damage.py.
+ELSEWHERE = ("adapter-", "checkpoint-", "marker-", "shard-set-aside")
 PASSED = [point for point in CRASH_POINTS if not point.startswith(ELSEWHERE)]
 
 

@@ -28,6 +28,6 @@ def test_every_point_is_passed_by_a_write_and_every_write_has_its_point() -> Non
 
 
 def test_each_kind_of_write_has_a_point_on_either_side() -> None:
-    for kind in ("file", "adapter"):
+    for kind in ("file", "adapter", "checkpoint"):
         assert {f"{kind}-before-rename", f"{kind}-after-rename"} <= set(CRASH_POINTS)
     assert {"row-before", "row-torn", "row-after", "shard-roll", "marker-before", "marker-after"} <= set(CRASH_POINTS)

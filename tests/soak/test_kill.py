@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
     "prompts_per_round": 24,
     "validation_prompts": 4,
     "min_pairs": 1,
+    "train": {"checkpoint_every": 1, "pairs_per_step": 4, "pairs_per_micro_batch": 4},
     "evaluate": {"drafts": 1, "max_prompts": 12, "sway_drafts": 0},
 }
 CHAINS, DRAFTS = 28, 12
@@ -36,6 +37,7 @@ IN_STAGE = {
     "row-before": (2, 22), "row-torn": (3, 23), "row-after": (4, 24), "shard-roll": (1, 4),
     "file-before-rename": (1, 2, 3, 5), "file-after-rename": (1, 2, 4, 5), "marker-before": (1, 2),
     "marker-after": (1, 2), "adapter-before-rename": (1,), "adapter-after-rename": (1,),
+    "checkpoint-torn": (1,), "checkpoint-before-rename": (1,), "checkpoint-after-rename": (1,),
     "compact-begun": (1,), "parquet-torn": (2,), "parquet-before-rename": (1,), "parquet-after-rename": (3,),
     "lines-removed": (1, 4), "compact-ended": (1,),
 }  # fmt: skip

@@ -63,7 +63,26 @@ def test_alarms_of_a_log(steps, names):
 @pytest.mark.parametrize(("margin", "names"), [(0.01, ["loss_flat"]), (-0.01, ["loss_flat"]), (0.1, [])])
 def test_with_a_likelihood_in_the_loss_the_margins_say_whether_it_is_flat(margin, names):
     steps = [{**step, "rewards/margins": margin} for step in log([1.5] * 40)]
-    assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1, sft_weight=1.0)] == names
+    losses = {"sigmoid": 1.0, "sft": 1.0}
+    assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1, losses=losses)] == names
+
+
+@pytest.mark.parametrize("told", [{"losses": {"ipo": 1.0}}, {"losses": {"sigmoid": 2.0}}, {"soft_labels": True}])
+@pytest.mark.parametrize(("margin", "names"), [(0.0, ["loss_flat"]), (0.3, [])])
+def test_where_a_loss_near_ln_2_says_nothing_the_margins_do(told, margin, names):
+    """Another loss begins elsewhere and may end there; that of uncertain labels ends near where it began."""
+    for end in (LN2, 25.0):
+        steps = [{**step, "rewards/margins": margin} for step in log([end] * 40)]
+        alarms = find_alarms(steps, beta=0.1, **told)
+        assert [alarm["name"] for alarm in alarms] == names
+        assert not alarms or "rewards/margins is 0.0000 over the last tenth of 40 steps" in alarms[0]["message"]
+
+
+def test_a_loss_that_lowers_the_chosen_answers_on_purpose_gives_no_alarm_when_they_fall():
+    fallen = log(FALLING, chosen=[-0.2 * index / 39 for index in range(40)])
+    steps = [{**step, "rewards/margins": 0.5} for step in fallen]
+    assert [alarm["name"] for alarm in find_alarms(steps, beta=0.1, losses={"apo_zero": 1.0})] == ["chosen_falls"]
+    assert find_alarms(steps, beta=0.1, losses={"apo_down": 1.0}) == []
 
 
 def test_an_alarm_says_its_numbers():
