@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from records.atomic import crash_point, sync_folder
 from records.digest import digest_json
 from trainer.config import TrainConfig
-from trainer.data import EncodedPair
+from trainer.data import PairSet
 
 FOLDER = "checkpoint"
 _TENSORS, _STATE, TRAINER_STATE = "tensors.safetensors", "state.json", "trainer_state.json"
@@ -111,17 +111,20 @@ def _read(place: Path) -> Checkpoint:
     return Checkpoint(state.pop("step"), load_file(place / _TENSORS), state)
 
 
-def training_digest(config: TrainConfig, seed: int, policies: Sequence[str], pairs: Iterable[EncodedPair]) -> str:
+def training_digest(config: TrainConfig, seed: int, policies: Sequence[str], pairs: PairSet) -> str:
     """Digest of what a training is made from: settings, seed, and its policies and pairs by content.
 
     Args:
         config: how often checkpoints are written makes no difference.
         seed: of the job.
         policies: digests of the base, of what it starts from, and of its reference.
-        pairs: all of them, in order; each counts token by token.
+        pairs: what is trained on and what is evaluated on, in order, token by token.
     """
     digest = hashlib.sha256()
-    for pair in pairs:
+    for pair in (*pairs.train, None, *pairs.validation):
+        if pair is None:
+            digest.update(b"validation")
+            continue
         lengths = [len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids)]
         digest.update(json.dumps([pair.id, pair.probability, *lengths]).encode())
         digest.update(array("q", [*pair.prompt_ids, *pair.chosen_ids, *pair.rejected_ids]).tobytes())

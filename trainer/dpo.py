@@ -166,7 +166,7 @@ def _checkpoints(job: TrainJob, pairs: PairSet, base: str) -> CheckpointPlan:
 
     config = job.config
     policies = [base, *(digest_of(job.adapter_of(name)) for name in (config.start_from, config.reference))]
-    made_from = training_digest(config, job.seed, policies, [*pairs.train, *pairs.validation])
+    made_from = training_digest(config, job.seed, policies, pairs)
     return plan_checkpoints(job.round_folder, made_from, config)
 
 

@@ -35,8 +35,9 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 SORTING = ("aot", "aot_unpaired")
 # They take means over an answer's tokens.
 NORMALISED = ("ipo", "sigmoid_norm")
-# Only a difference of two rewards of one prompt is free of the normaliser that another divergence leaves behind.
-OF_DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
+# Only a difference of two rewards of one prompt is free of the normaliser and of the constant that come with another
+# divergence.
+OF_DIFFERENCES = ("sigmoid", "hinge", "exo_pair", "robust", "discopop")
 _DISCOPOP_TAU = 0.05
 _F_ALPHA = 0.5
 

@@ -216,3 +216,29 @@ def test_a_crash_at_any_point_of_a_marker_is_made_good_by_the_same_command(folde
         assert marker is not None
         assert marker["outputs"] == {"pairs": 3}
         assert not list(folder.path.rglob("*.started.json"))
+
+
+@pytest.mark.parametrize("killed_after_the_marker", [False, True])
+def test_a_checkpoint_goes_with_the_end_of_its_stage(folder: RunFolder, killed_after_the_marker: bool) -> None:
+    kept = folder.round(0) / "checkpoint" / "step-00000004"
+    assert begin_stage(folder, "train", 0, INPUTS)
+    kept.mkdir(parents=True)
+    (kept / "state.json").write_text("{}")
+    assert begin_stage(folder, "train", 0, INPUTS) and kept.exists(), "it is gone on from"
+    if killed_after_the_marker:
+        folder.marker("train", 0).write_text((folder.round(0) / "train.started.json").read_text())
+        assert not begin_stage(folder, "train", 0, INPUTS)
+    else:
+        end_stage(folder, "train", 0, INPUTS, outputs={}, seconds=1.0)
+    assert files(folder) == {"round_00/train.done.json"} and not kept.parent.exists()
+
+
+def test_a_training_with_a_checkpoint_is_not_gone_on_with_under_other_settings(folder: RunFolder) -> None:
+    assert begin_stage(folder, "train", 0, INPUTS)
+    (folder.round(0) / "checkpoint" / ".writing").mkdir(parents=True)
+    assert begin_stage(folder, "train", 0, {**INPUTS, "model": "y"}), "there is nothing to lose yet"
+    (folder.round(0) / "checkpoint" / "step-00000004").mkdir()
+    with pytest.raises(StaleStageError, match=r"model: was .y., now .x."):
+        begin_stage(folder, "train", 0, {**INPUTS, "model": "x"})
+    assert redo(folder, "train", 0) and not (folder.round(0) / "checkpoint").exists()
+    assert begin_stage(folder, "train", 0, {**INPUTS, "model": "x"})

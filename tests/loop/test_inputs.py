@@ -14,6 +14,7 @@ from loop.inputs import Run, evaluate_inputs, generate_inputs, model_fingerprint
 from records.digest import digest_json
 from records.errors import ConfigError
 from tests.loop.scripted_run import CHAINS, write_model_folder, write_world
+from trainer.loss_config import LossSettings
 
 INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
 
@@ -49,6 +50,10 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("generate.verify.asks=2", {"generate"}),
         ("generate.filters.length_balance=true", {"generate"}),
         ("train.contradictions=keep", {"train"}),
+        ("train.losses={ipo: 1.0}", {"train"}),
+        ("train.soft_labels=true", {"train"}),
+        ("train.checkpoint_every=5", set()),
+        ("train.checkpoint_minutes=1", set()),
         ("generate.drafts_per_prompt=2", {"generate"}),
         ("generate.passes=2", {"generate"}),
         ("generate.rating.margin=2", {"generate"}),
@@ -73,9 +78,9 @@ def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, sta
 
 def test_settings_that_came_later_do_not_make_older_runs_stale_at_their_defaults(world: Path) -> None:
     """Runs begun before there were such settings hold no word of them in their markers."""
-    run = opened(world, "generate.filters.similarity=0.95", "train.contradictions=drop")
+    run = opened(world, "generate.filters.similarity=0.95", "train.contradictions=drop", "train.losses={sigmoid: 1}")
     assert "filters" not in generate_inputs(run, 0)["generate"]
-    assert "contradictions" not in train_inputs(run, 0)["train"]
+    assert not {"contradictions", *LossSettings.model_fields} & {*train_inputs(run, 0)["train"]}
 
 
 def test_near_duplicate_prompts_make_anew_what_is_made_of_them(world: Path) -> None:
@@ -93,6 +98,21 @@ def test_other_splits_make_a_training_on_own_pairs_anew(world: Path) -> None:
     runs = [opened(world, own, *more) for more in ((), ("splits.test=0.3",), ("train.pairs_from=[]",))]
     first, other, without = (train_inputs(run, 0) for run in runs)
     assert first["held_out"] != other["held_out"] and "held_out" not in without
+
+
+def test_a_share_of_other_pairs_is_an_input_by_weight_and_by_content(world: Path) -> None:
+    def inputs(*entries: str) -> dict[str, Any]:
+        return train_inputs(opened(world, f"train.pairs_from=[{', '.join(entries)}]"), 0)
+
+    path = world / "own.jsonl"
+    path.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    whole, share, more = (
+        inputs(entry) for entry in ("own.jsonl", *(f"{{path: own.jsonl, weight: {w}}}" for w in (0.2, 0.3)))
+    )
+    assert len({digest_json(found) for found in (whole, share, more)}) == 3
+    assert whole["pairs_from"] == share["pairs_from"] == more["pairs_from"], "its content is the same"
+    path.write_text('{"prompt": "a", "chosen": "b", "rejected": "d"}\n')
+    assert inputs("{path: own.jsonl, weight: 0.2}")["pairs_from"] != share["pairs_from"]
 
 
 def test_a_strategy_makes_pairs_anew(world: Path) -> None:

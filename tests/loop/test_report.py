@@ -266,3 +266,22 @@ def test_pairs_left_out_of_a_training_because_they_contradict_are_told(tmp_path)
     text = report_text(build_report(run), run)
     assert "Training 1 left out 4 pairs that contradict each other (`round_01/left_out.json`)." in text
     assert "Training 0 left out" not in text
+
+
+def test_what_a_training_was_mixed_from_and_by_which_loss_is_told(tmp_path):
+    run = finished_run(tmp_path)
+    own = [{"path": f"round_0{n}/pairs", "weight": None, "found": 20, "pairs": 20} for n in range(2)]
+    quiet = trained("bbb", losses={"sigmoid": 1.0, "sft": 1.0}, sources=own)
+    write(run / "round_01" / "train.done.json", marker(quiet, 4.0))
+    assert "Training 1" not in report_text(build_report(run), run)
+    harmless = {"path": "harm`less.jsonl", "weight": 0.3, "found": 90, "pairs": 12}
+    losses = {"sigmoid": 0.8, "bco_pair": 0.2}
+    figures = trained("bbb", losses=losses, with_probability=7, sources=[own[0], harmless])
+    write(run / "round_01" / "train.done.json", marker(figures, 4.0))
+    text = report_text(build_report(run), run)
+    assert "Training 1: the loss is 0.8 sigmoid + 0.2 bco_pair." in text
+    assert "Training 1: 7 of 40 pairs had a probability as their label, the others 1." in text
+    assert (
+        "Training 1 took its 40 pairs from `round_00/pairs` (20 of 20), `harmless.jsonl` (12 of 90, 30 % where 30 % were "
+        "asked for)." in text
+    )
