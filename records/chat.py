@@ -22,6 +22,7 @@ from records.words import WordIds, reads_by_word
 
 # Private-use code points, which no template and no tokeniser gives a meaning.
 _SEPARATOR = "\ue0f0\ue0f1"
+_OPENING = re.compile(r"<([a-z_]+)>")
 # What control tokens look like: added tokens of this shape and those that a template writes are markers too.
 _CONTROL = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]")
 
@@ -70,16 +71,36 @@ def check_template(tokenizer: Any) -> None:
     """Find out before any draft is made whether pairs written under this chat template could be trained on.
 
     Raises:
-        ConfigError: a conversation's beginning is not rendered as the beginning of the whole.
+        ConfigError: a conversation's beginning is not rendered as the beginning of the whole, a text is left out, the
+            generation prompt opens a mark that no answer of a pair closes (`<think>`), or nothing ends an answer.
     """
+    prompt, answer = Message(role="user", content="Why?"), Message(role="assistant", content="So.")
     try:
-        encode_pair(tokenizer, [Message(role="user", content="Why?")], [Message(role="assistant", content="So.")])
+        prompt_ids, answer_ids = encode_pair(tokenizer, [prompt], [answer])
+        fault = _template_fault(
+            str(tokenizer.chat_template), tokenizer.decode(prompt_ids), tokenizer.decode(answer_ids)
+        )
     except ValueError as error:
+        fault = str(error)
+    if fault:
         raise ConfigError(
-            f"{tokenizer.name_or_path}: {error}, so nothing could be trained on what it drafts; expected a template "
-            "whose generation prompt is how an answer begins. Choose another model, or save a template with its "
-            "tokeniser (tokenizer.chat_template) that opens no further mark, such as <think>, there."
-        ) from error
+            f"{tokenizer.name_or_path}: {fault}, so nothing could be trained on what it drafts; expected a template "
+            "that writes every text, whose generation prompt is how an answer begins, and that ends an answer. Choose "
+            "another model, or save such a template with its tokeniser (tokenizer.chat_template): one that opens no "
+            "further mark, such as <think>, in its generation prompt."
+        )
+
+
+def _template_fault(template: str, prompt: str, answer: str) -> str:
+    """What keeps pairs from being trained on, seen in how "Why?" and "So." are rendered; empty where nothing does."""
+    _, asked, header = prompt.partition("Why?")
+    _, said, closing = answer.partition("So.")
+    if not asked or not said:
+        return "the chat template leaves out a text"
+    opened = [name for name in _OPENING.findall(header) if f"</{name}>" in template and f"</{name}>" not in header]
+    if opened:
+        return f"the chat template opens <{opened[0]}> before an answer, which no answer of a pair closes"
+    return "" if closing.strip() else "the chat template ends no answer"
 
 
 def render_pair(template: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from records.chat import encode_pair
+from records.chat import check_template, encode_pair
 from records.errors import DataError
 from records.held_out import NOTHING_HELD_OUT, HeldOut
 from records.opinions import opinion, opposites
@@ -83,11 +83,13 @@ def load_pairs(
 
     Raises:
         DataError: rows that cannot be used, all at once; or no training pair is left.
-        ConfigError: conversational data, and the tokeniser has no chat template.
+        ConfigError: conversational data, and the tokeniser has no chat template that pairs can be written in.
     """
     preferences = read_preferences(paths, soft_labels=soft_labels)
     against = frozenset[str]() if keep_contradictions else _contradictory(preferences)
     pairs = _sorted_out(preferences, tokenizer, max_tokens, held_out, against)
+    if any(not isinstance(one.prompt, str) for one in preferences):
+        check_template(tokenizer)
     if not pairs.train:
         raise DataError(
             f"{', '.join(map(str, paths))}: no pair to train on: of {len(preferences)}, {len(pairs.validation)} are "

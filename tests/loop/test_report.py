@@ -282,6 +282,6 @@ def test_what_a_training_was_mixed_from_and_by_which_loss_is_told(tmp_path):
     assert "Training 1: the loss is 0.8 sigmoid + 0.2 bco_pair." in text
     assert "Training 1: 7 of 40 pairs had a probability as their label, the others 1." in text
     assert (
-        "Training 1 took its 40 pairs from `round_00/pairs` (20 of 20), `harmless.jsonl` (12 of 90, 30 % where 30 % were "
-        "asked for)." in text
+        "Training 1 took its 40 pairs from `round_00/pairs` (20 of 20), `harmless.jsonl` (12 of 90, 30 % where 30 % "
+        "were asked for)." in text
     )
