@@ -169,3 +169,14 @@ def test_the_final_eos_is_in_the_loss_whatever_pads(write_rows, pad_token):
         assert ids[mask == 1].tolist() == answer
         assert ids[mask == 1][-1] == tokenizer.eos_token_id
         assert ids[attention == 1].tolist() == prompt + answer
+
+
+def test_a_template_that_opens_a_thought_is_refused_before_anything_trains(write_rows):
+    """Its tokens are a prefix, and yet no answer that the policy would give begins as those of the pairs do."""
+    thought = "('<think></think>' if message.role == 'assistant' else '') + message.content"
+    template = TEMPLATE.replace("message.content", thought).replace("'<assistant>' }}", "'<assistant><think>' }}")
+    tokenizer = build_tokenizer(template=template)
+    with pytest.raises(ConfigError, match="opens <think> before an answer"):
+        load_pairs([write_rows([row("a", "b", "c")])], tokenizer, 100)
+    texts = [{"prompt": "a", "chosen": "b", "rejected": "c"}]
+    assert load_pairs([write_rows(texts)], tokenizer, 100).train
