@@ -158,8 +158,12 @@ def _shown(override: str) -> str:
 
 
 def _place(loc: Sequence[int | str]) -> tuple[int | str, ...]:
-    """Pydantic's location without the kind of a source entry, which it names after the index and no file holds."""
-    return (*loc[:2], *loc[3:]) if loc[0:1] == ("sources",) else tuple(loc)
+    """Pydantic's location without what no file holds: the kind of an entry after its index, and the mark of a key."""
+    place = tuple(part for part in loc if part != "[key]")
+    for entries in (("sources",), ("train", "pairs_from")):
+        if place[: len(entries)] == entries:
+            return (*place[: len(entries) + 1], *place[len(entries) + 2 :])
+    return place
 
 
 def _override_of(name: str, changed: dict[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from records.strict import Settings
 from trainer.loss_config import LossSettings, loss_problems
-from trainer.pair_sources import PairSource, source_problems
+from trainer.pair_sources import PairEntry, source_problems
 
 # vLLM reserves room for one of these ranks and refuses an adapter of another.
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -77,7 +77,7 @@ class TrainConfig(LossSettings):
     drafted this round."""
     pairs: Literal["this_round", "all_rounds"] | None = None
     """Which rounds' pairs are trained on. Left out: this round's with `start_from: previous`, all with `initial`."""
-    pairs_from: tuple[str | PairSource, ...] = ()
+    pairs_from: tuple[PairEntry, ...] = ()
     """Preference data of your own, trained on in every round beside the pairs that the run makes: files or folders in
     TRL's preference format, each whole by its path, or a share of all training pairs by `{path: ..., weight: 0.3}`.
     `constitute train` takes it alone, before anything is generated. Pairs on prompts that the run holds out are left

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from records.strict import Settings
 
@@ -20,6 +21,13 @@ class PairSource(Settings):
     and the sets without a weight. Where there are none of these, the weights are shares among the sets."""
     repeat: bool = False
     """A set that is smaller than its share is passed through as often as it takes; without, it gives what it has."""
+
+
+def _kind(value: Any) -> str:
+    return "path" if isinstance(value, str) else "share"
+
+
+PairEntry = Annotated[Annotated[str, Tag("path")] | Annotated[PairSource, Tag("share")], Discriminator(_kind)]
 
 
 def path_of(source: str | PairSource) -> str:

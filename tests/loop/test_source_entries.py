@@ -110,3 +110,33 @@ def test_a_weight_and_the_seed_of_a_mixture_are_inputs_and_the_counts_are_kept(w
     ]
     other = opened(world, "[{path: prompts.jsonl, weight: 1}, {path: more.jsonl, weight: 0.5}]", "seed=1")
     assert {prompt.id for prompt in other.prompts.prompts} != {prompt.id for prompt in half.prompts.prompts}
+
+
+def test_all_problems_of_pairs_and_losses_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    lines = [
+        "sources: [a.jsonl]",
+        "train:",
+        "  losses: {sigmoid: 0, dpo: 1}",
+        "  pairs_from:",
+        "    - good.jsonl",
+        "    - {path: a.jsonl, wieght: 0.3}",
+        "    - {path: b.jsonl, weight: 30}",
+        "    - 7",
+    ]
+    path = tmp_path / "run.yaml"
+    path.write_text(HEAD + "\n".join(lines) + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load_run_config(path)
+    told = str(caught.value)
+    for words in (
+        "line 5: train.losses.sigmoid: found 0", "line 5: train.losses.dpo: found 'dpo'; Input should be 'sigmoid'",
+        "line 8: found the unknown key 'train.pairs_from.1.wieght'; expected one of path, weight, repeat.",
+        "Did you mean 'weight'?", "line 8: found no train.pairs_from.1.weight",
+        "line 9: train.pairs_from.2.weight: found 30", "line 10: train.pairs_from.3: found 7",
+    ):  # fmt: skip
+        assert words in told, told
+    path.write_text(HEAD + "sources: [a.jsonl]\ntrain: {label_smoothing: 0.1, soft_labels: true, losses: {ipo: 1}}\n")
+    with pytest.raises(
+        ConfigError, match=r"label_smoothing is 0\.1 .*; soft_labels is defined for sigmoid; found losses ipo"
+    ):
+        load_run_config(path)
