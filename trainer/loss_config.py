@@ -125,6 +125,8 @@ def _problems_of_measures(settings: LossSettings, names: list[str], sft_weight: 
             )
     if settings.use_weighting and sft_share(settings, sft_weight):
         yield "use_weighting weighs pairs, and the likelihood (sft) is a mean over tokens of all of them; expected one"
+    if settings.use_weighting and "hinge" in names:
+        yield "use_weighting cannot be had with hinge, whose gradient TRL loses by it; expected one of the two"
     if settings.f_alpha != _F_ALPHA and settings.f_divergence != "alpha_divergence":
         yield f"f_alpha is {settings.f_alpha} with f_divergence: {settings.f_divergence}; expected alpha_divergence"
     if settings.discopop_tau != _DISCOPOP_TAU and "discopop" not in names:

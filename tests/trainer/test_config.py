@@ -66,6 +66,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings, words):
         ({"f_alpha": 0.3}, "f_alpha is 0.3 with f_divergence: reverse_kl; expected alpha_divergence"),
         ({"use_weighting": True, "sft_weight": 1.0}, "is a mean over tokens of all of them; expected one"),
         ({"losses": {"aot": 1.0}, "use_weighting": True}, "which aot takes apart"),
+        ({"losses": {"hinge": 1.0}, "use_weighting": True}, "use_weighting cannot be had with hinge"),
         ({"losses": {"aot_unpaired": 1.0}, "pairs_per_micro_batch": 1}, "sorted rewards of a micro-batch"),
         ({"discopop_tau": 0.1}, "discopop is not among the losses sigmoid"),
         ({"pairs_from": [{"path": "a", "weight": 0.5}, {"path": "b", "weight": 0.5}]}, "the weights add up to 1"),
