@@ -38,7 +38,7 @@ def encode_chat(tokenizer: Any, messages: Sequence[Message], *, add_generation_p
     Raises:
         ConfigError: the tokeniser has no chat template, or its template refuses the order of the roles.
     """
-    turns = [{"role": message.role, "content": _guarded(tokenizer, message.content)} for message in messages]
+    turns = [_guarded_turn(tokenizer, message) for message in messages]
     return _encode(tokenizer, _rendered(tokenizer, turns, add_generation_prompt=add_generation_prompt))
 
 
@@ -55,16 +55,24 @@ def holds_special(tokenizer: Any, text: str) -> bool:
 def encode_pair(tokenizer: Any, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[list[int], list[int]]:
     """Prompt ids and answer ids of one side of a pair, tokenised the canonical way.
 
-    The answer's ids end with the turn's closing tokens as the template writes them (EOS kept).
+    The prompt's ids are those that the model is asked with, whatever the answer. The answer's ids end with the turn's
+    closing tokens as the template writes them (EOS kept).
 
     Raises:
-        ValueError: the prompt's ids are not a prefix of the whole conversation's ids under this template.
+        ValueError: the prompt's rendering does not begin that of the whole conversation under this template.
     """
-    prompt_ids = encode_chat(tokenizer, prompt, add_generation_prompt=True)
-    whole = encode_chat(tokenizer, [*prompt, *answer], add_generation_prompt=False)
-    if whole[: len(prompt_ids)] != prompt_ids:
+    turns = [_guarded_turn(tokenizer, message) for message in (*prompt, *answer)]
+    head = _rendered(tokenizer, turns[: len(prompt)], add_generation_prompt=True)
+    whole = _rendered(tokenizer, turns, add_generation_prompt=False)
+    prompt_ids, ids = _encode(tokenizer, head), _encode(tokenizer, whole)
+    if ids[: len(prompt_ids)] == prompt_ids:
+        return prompt_ids, ids[len(prompt_ids) :]
+    # Line ends of the header and of the answer may merge into one token, which a model that is asked with the header
+    # never gives: then the answer is tokenised from where it begins.
+    answer_ids = _encode(tokenizer, whole[len(head) :]) if whole.startswith(head) else []
+    if not answer_ids or tokenizer.decode(prompt_ids + answer_ids) != tokenizer.decode(ids):
         raise ValueError("the chat template does not render the prompt as a prefix of prompt and answer")
-    return prompt_ids, whole[len(prompt_ids) :]
+    return prompt_ids, answer_ids
 
 
 def check_template(tokenizer: Any) -> None:
@@ -161,6 +169,10 @@ def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_pro
             f"{tokenizer.name_or_path}: the model's chat template refuses a conversation of {roles} ({fault}); "
             "expected turns that it takes. Take such prompts out of the prompt file, or choose another model."
         ) from fault
+
+
+def _guarded_turn(tokenizer: Any, message: Message) -> dict[str, str]:
+    return {"role": message.role, "content": _guarded(tokenizer, message.content)}
 
 
 def _guarded(tokenizer: Any, text: str) -> str:

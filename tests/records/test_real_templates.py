@@ -24,6 +24,7 @@ REFUSED = {
     # They take an answer as a list of parts, and write nothing of a text, or fail.
     **dict.fromkeys(("idefics3", "smolvlm"), "leaves out a text"),
     "llava_next": "refuses a conversation of user",
+    "glm4moe": "ends no answer",  # its next turn does
 }
 TAKEN = [name for name in SHIPPED if name not in REFUSED]
 PROMPTS = [
@@ -35,17 +36,25 @@ PROMPTS = [
     ],
 ]
 ANSWERS = ["In water.", "\n\nIn hot\n\nwater.", "  Slowly", "Zq"]
+# How the tokenisers of Llama 3 and Qwen cut a text into words: line ends in a row stay together.
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @cache
 def tokenizer_of(name: str):
     """A small BPE whose merges cross line ends, under the template, with every mark that the template spells."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     template = (TEMPLATES / f"{name}.jinja").read_text()
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    cut = pre_tokenizers.Split(Regex(LLAMA_3), behavior="isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     backend.decoder = decoders.ByteLevel()
     text = ["How do I boil an egg?\n\nIn hot\n\nwater.\n\n\nassistant\n\nuser\nHello. Again? Slowly So. Why?"] * 20
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -75,7 +84,10 @@ def test_a_template_that_pairs_cannot_be_written_in_is_refused_in_words(name):
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_both_sides_are_tokenised_the_one_canonical_way(name):
-    """As transformers and TRL tokenise a harmless conversation: one prompt, one BOS, a mark that ends the answer."""
+    """As transformers and TRL tokenise a harmless conversation: one prompt, one BOS, a mark that ends the answer.
+
+    Where tokens merge across the beginning of an answer, the prompt keeps the ids that the model is asked with.
+    """
     tokenizer = tokenizer_of(name)
     check_template(tokenizer)
     writes_bos = "bos_token" in tokenizer.chat_template
@@ -88,9 +100,12 @@ def test_both_sides_are_tokenised_the_one_canonical_way(name):
             whole = tokenizer.apply_chat_template(
                 [*plain, {"role": "assistant", "content": answer}], tokenize=True, return_dict=False
             )
-            assert prompt_ids == asked and prompt_ids + answer_ids == whole
+            assert prompt_ids == asked
+            if whole[: len(asked)] == asked:
+                assert answer_ids == whole[len(asked) :]
+            else:
+                assert answer.startswith("\n") and tokenizer.decode(asked + answer_ids) == tokenizer.decode(whole)
             assert prompt_ids.count(tokenizer.bos_token_id) == int(writes_bos)
             assert tokenizer.bos_token_id not in answer_ids
-            said, ended = tokenizer.decode(answer_ids).rsplit(answer.strip(), 1)
+            _, ended = tokenizer.decode(answer_ids).rsplit(answer.strip(), 1)
             assert special & {*tokenizer.encode(ended, add_special_tokens=False)}, "nothing ends the answer"
-            assert not said.strip() or special & {*answer_ids[:3]}, "only marks stand before the answer"
