@@ -5,7 +5,7 @@ The losses are TRL's own code; tests/trainer/loss_oracle.py holds each against t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -91,14 +91,14 @@ def loss_problems(settings: LossSettings, *, sft_weight: float, pairs_per_micro_
     ]
 
 
-def _problems_of_sft(settings: LossSettings, names: list[str], sft_weight: float) -> Iterator[str]:
+def _problems_of_sft(settings: LossSettings, names: Sequence[str], sft_weight: float) -> Iterator[str]:
     if not names:
         yield "losses names sft alone, which prefers nothing; expected a preference loss beside it"
     if sft_weight and "sft" in settings.losses:
         yield "sft_weight and losses.sft are both given; expected one, since they are the same term"
 
 
-def _problems_of_labels(settings: LossSettings, names: list[str], sft_weight: float) -> Iterator[str]:
+def _problems_of_labels(settings: LossSettings, names: Sequence[str], sft_weight: float) -> Iterator[str]:
     if settings.label_smoothing and not any(name in SMOOTHED for name in names):
         yield (
             f"label_smoothing is {settings.label_smoothing} and none of the losses {_listed(names)} knows it; "
@@ -106,7 +106,7 @@ def _problems_of_labels(settings: LossSettings, names: list[str], sft_weight: fl
         )
     if "exo_pair" in names and not settings.label_smoothing:
         yield "exo_pair needs label_smoothing above 0, or its loss is infinite; expected about 1e-3"
-    if settings.soft_labels and names != ["sigmoid"]:
+    if settings.soft_labels and tuple(names) != ("sigmoid",):
         yield f"soft_labels is defined for sigmoid; found losses {_listed(names)}"
     if settings.soft_labels and settings.use_weighting:
         yield "soft_labels and use_weighting each weigh the pairs; expected one of them"
@@ -114,7 +114,7 @@ def _problems_of_labels(settings: LossSettings, names: list[str], sft_weight: fl
         yield f"soft_labels is defined for f_divergence: reverse_kl; found {settings.f_divergence}"
 
 
-def _problems_of_measures(settings: LossSettings, names: list[str], sft_weight: float) -> Iterator[str]:
+def _problems_of_measures(settings: LossSettings, names: Sequence[str], sft_weight: float) -> Iterator[str]:
     for name in names:
         if settings.ld_alpha is not None and name in NORMALISED:
             yield f"{name} is a mean over an answer's tokens, and ld_alpha leaves parts out; expected ld_alpha: null"
@@ -133,7 +133,7 @@ def _problems_of_measures(settings: LossSettings, names: list[str], sft_weight: 
         yield f"discopop_tau is {settings.discopop_tau} and discopop is not among the losses {_listed(names)}"
 
 
-def _problems_of_sorting(settings: LossSettings, names: list[str], pairs_per_micro_batch: int) -> Iterator[str]:
+def _problems_of_sorting(settings: LossSettings, names: Sequence[str], pairs_per_micro_batch: int) -> Iterator[str]:
     sorting = [name for name in names if name in SORTING]
     if sorting and settings.use_weighting:
         yield f"use_weighting weighs pairs, which {_listed(sorting)} takes apart; expected one of the two"
@@ -144,5 +144,5 @@ def _problems_of_sorting(settings: LossSettings, names: list[str], pairs_per_mic
         )
 
 
-def _listed(names: list[str] | tuple[str, ...]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"

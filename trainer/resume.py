@@ -188,7 +188,8 @@ def _generators() -> dict[str, Any]:
 
 
 def _plain_generators() -> dict[str, Any]:
-    name, keys, *rest = numpy.random.get_state()
+    state: Any = numpy.random.get_state()
+    name, keys, *rest = state
     return {"python": random.getstate(), "numpy": [name, keys.tolist(), *rest]}
 
 

@@ -62,7 +62,7 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     assert "line 4: found the unknown key 'trian'" in told
     assert "Did you mean 'train'?" in told
     assert "line 6: train.beta: found -1" in told
-    assert "line 7: found the unknown key 'train.lerning_rate'; expected one of method, beta," in told
+    assert "line 7: found the unknown key 'train.lerning_rate'; expected one of losses, label_smoothing," in told
     assert "Did you mean 'learning_rate'?" in told
     assert "found no sources; expected this key" in told
     assert "splits.test: found 2" in told
