@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 CHECKPOINTS, LOSSES, SOFT = (f"tests/trainer/test_{name}.py" for name in ("checkpoints", "losses", "soft_labels"))
 SAME_BYTES = f"{CHECKPOINTS}::test_a_killed_training_ends_with_the_same_bytes"
 
-TRAINING_MUTANTS = (
+DPO_MUTANTS = (
     Mutant(
         "training: a killed one goes on with other random numbers",
         "trainer/resume.py",
