@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 # Most words remembered, and the longest that is: together a few tens of MiB.
@@ -85,11 +86,12 @@ class WordIds:
         self._first, self._later = _Remembered(encode, ""), _Remembered(encode, " ")
 
     def __call__(self, text: str) -> list[int]:
-        first, *later = _CUT.split(text)
-        ids = list(self._first[first])
-        for word in later:
-            ids += self._later[word]
-        return ids
+        words = text.split(" ")
+        # Where no white space stands beside a space, every space is a cut; that is seen faster than they are found.
+        if "" in words or list(map(str.strip, words)) != words:
+            words = _CUT.split(text)
+        first = words.pop(0)
+        return [*self._first[first], *chain.from_iterable(map(self._later.__getitem__, words))]
 
 
 class _Remembered(dict[str, tuple[int, ...]]):
