@@ -153,7 +153,6 @@ async def ask_verdict(
     Returns:
         The verdict, and every completion: the last is the one it was read from, one before it could not be read.
     """
-
     verdicts: list[Verdict] = []
 
     def read(completion: Completion) -> bool:
