@@ -18,7 +18,10 @@ async def together(work: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
     A fault of one is raised when all have ended: what the others were answered is on the row by then, and no call goes
     on after its chain is over. Cancelled, it cancels all of them.
     """
-    found = await asyncio.gather(*work, return_exceptions=True)
+    several = list(work)
+    if len(several) == 1:
+        return [await several[0]]
+    found = await asyncio.gather(*several, return_exceptions=True)
     faults = [one for one in found if isinstance(one, BaseException)]
     if faults:
         # Of several, what ends the whole stage comes before what ends one chain.
