@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import shutil
+import sys
+import types
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +16,10 @@ from typing import Any
 import pytest
 
 from generator.generate import Chain, run_one
+from loop.cluster import _Actor
 from loop.folder import redo
 from loop.spread import WorkerDiedError
+from loop.worker import job_of
 from records.errors import StageError
 from records.shard import shards
 from tests.loop.scripted_process import ScriptedVllm
@@ -209,6 +215,29 @@ def test_figures_of_critics_at_an_endpoint_are_those_of_all_workers() -> None:
         "structured_output": "json_schema, none", "sent_again": 7, "refusals_for_load": 1, "places": 20,
     }  # fmt: skip
     assert world.spread.figures["engine_restarts"] == 3
+
+
+def test_a_worker_on_another_machine_looks_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts workers wherever it was itself started there."""
+    job = job_of(World().run, 0, "0000-aa", 0)
+    given, found = Path.cwd(), list[Path]()
+
+    class Stop(Exception):
+        pass
+
+    def look(*_: Any) -> None:
+        found.append(Path.cwd())
+        raise Stop
+
+    monkeypatch.setattr("loop.stage.send_chatter_to", lambda *_, **__: io.StringIO())
+    monkeypatch.setattr("loop.cluster.Worker.of", look)
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(Stop):
+        asyncio.run(_Actor(job, "log").start())
+    assert found == [given]
 
 
 def test_rows_that_reach_no_run_folder_are_an_error_that_says_why() -> None:
