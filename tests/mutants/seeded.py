@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.mutants.dpo import DPO_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.strategies import STRATEGY_MUTANTS
-from tests.mutants.dpo import DPO_MUTANTS
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
 ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
