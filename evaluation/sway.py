@@ -16,10 +16,10 @@ from typing import Any
 from constitution.checks import run_check
 from constitution.render import critique_request
 from constitution.schema import Constitution, Principle
-from evaluation.intervals import Outcomes, rate_by_prompt
 from evaluation.rows import DraftRow
 from generator.engine import EngineFailedError, PromptTooLongError
 from generator.seat import Seat, ask_verdict
+from records.intervals import Outcomes, rate_by_prompt
 from records.rows import Message, VerdictName
 
 _CRITIQUE = 1

@@ -22,12 +22,15 @@ from records.digest import digest_json
 from records.errors import StageError, StaleStageError
 from records.store import shards
 
-STAGES = ("evaluate", "generate", "train")
+STAGES = ("evaluate", "generate", "reward", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects", "workers"),
+    "reward": ("reward_model", "reward_folds", "reward_training.jsonl", "rewards", "reward_left_out.json"),
     "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
 }
+# What shows work that was begun, though it holds no shards.
+_ALONE = ("adapter", "workers", "reward_model", "reward_folds")
 WARM_UP = -1
 
 
@@ -123,9 +126,9 @@ def _started(folder: RunFolder, stage: str, index: int) -> Path:
 
 
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
-    """Whether a stage that was cut short left rows, or an adapter."""
+    """Whether a stage that was cut short left rows, or weights."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
-    return any(shards(place) or (place.name in ("adapter", "workers") and place.exists()) for place in places)
+    return any(shards(place) or (place.name in _ALONE and place.exists()) for place in places)
 
 
 def _take_out(folder: RunFolder, stage: str, index: int) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import IO, Any
 
 from loop.folder import WARM_UP, begin_stage, end_stage
@@ -30,10 +31,11 @@ def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
 
 def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
     from trainer.dpo import TrainJob, train_dpo
+    from trainer.pair_sft import train_pair_sft
 
     job = TrainJob(
         model=run.config.model,
-        pairs=(*(folder for folder in pair_folders(run, index) if shards(folder)), *own_pairs(run, index)),
+        pairs=pair_paths(run, index),
         round_folder=run.folder.round(index),
         config=run.config.train,
         previous_adapter=run.policy_adapter(index),
@@ -44,8 +46,14 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         logs=run.folder.path / "logs",
         trust_remote_code=run.config.engine.trust_remote_code,
         held_out=held_out_prompts(run),
+        rewards=run.rewards(index),
     )
-    return train_dpo(job)
+    return {"dpo": train_dpo, "sft": train_pair_sft}[run.config.train.method](job)
+
+
+def pair_paths(run: Run, index: int) -> tuple[Path, ...]:
+    """Where the pairs lie that a round trains on: the folders that hold any, and the person's own files."""
+    return (*(folder for folder in pair_folders(run, index) if shards(folder)), *own_pairs(run, index))
 
 
 def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:

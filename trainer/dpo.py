@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ from trainer.model import (
     load_tokenizer,
     prepare_environment,
 )
+from trainer.reward_gate import apply_gate
+from trainer.shortcut_alarms import shortcut_alarms
+from trainer.shortcut_probe import probe_policies
 from trainer.training_log import FIGURES, TrainingLog
 
 
@@ -42,7 +45,7 @@ class TrainJob:
     `previous_adapter` is the policy that drafted this round, `initial_adapter` the one that drafted round 0; None is
     the base itself. `round_folder` receives adapter/, training.jsonl, probe.json and, where pairs were left out,
     left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out`
-    are the prompts that may not be trained on.
+    are the prompts that may not be trained on; `rewards` is where the rewards for `config.reward_gate` lie.
     """
 
     model: str
@@ -57,6 +60,7 @@ class TrainJob:
     stream: IO[str] | None = None
     trust_remote_code: bool = False
     held_out: HeldOut = NOTHING_HELD_OUT
+    rewards: Path | None = None
 
     def adapter_of(self, policy: str) -> Path | None:
         """The adapter of a policy by its name: base, initial or previous."""
@@ -77,7 +81,7 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     """
     started = time.monotonic()
     prepare_environment(job.model)
-    tokenizer, pairs = _read_inputs(job)
+    tokenizer, pairs = read_inputs(job)
     policy, base = _begin_policy(job)
     # Only now: these import the training libraries, which take seconds, and the inputs are known to be good.
     from trainer.pair_trainer import attach_reference, build_trainer, training_arguments
@@ -90,13 +94,15 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments)
     with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
         attach_reference(trainer, pairs.train, pairs.validation, reference)
+    shortcuts = probe_policies(trainer, tokenizer, job, pairs.train)
     with _writing(job.round_folder):
-        log = _train(trainer, job, steps, has_validation=bool(pairs.validation))
+        log = _train(trainer, job, steps, has_validation=bool(pairs.validation), alarms=shortcut_alarms(shortcuts))
         probe = _probe(trainer, job, pairs)
         digest = save_adapter(policy, job.round_folder / "adapter", model=job.model, base=base)
         _write_probe(job, probe, digest)
-        _write_left_out(job, pairs)
-    return _summary(job, pairs, log, digest) | {"seconds": round(time.monotonic() - started, 2)}
+        write_left_out(job, pairs)
+    told = {"shortcuts": shortcuts} if shortcuts else {}
+    return _summary(job, pairs, log, digest) | told | {"seconds": round(time.monotonic() - started, 2)}
 
 
 def _placement(config: TrainConfig) -> tuple[Literal["cpu", "cuda"], Literal["float32", "bfloat16"]]:
@@ -109,15 +115,19 @@ def _adapters(job: TrainJob) -> list[Path]:
     return list(dict.fromkeys(folder for folder in (job.previous_adapter, job.initial_adapter) if folder))
 
 
-def _read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
-    """Everything that can be wrong with the inputs shows here, within seconds and before the weights are read."""
+def read_inputs(job: TrainJob) -> tuple[Any, PairSet]:
+    """Tokeniser and pairs. What can be wrong with the inputs shows here, in seconds and before the weights are read."""
     for folder in _adapters(job):
         check_adapter_files(folder)
     tokenizer = load_tokenizer(job.model, trust_remote_code=job.trust_remote_code)
     context = context_of(job.model, trust_remote_code=job.trust_remote_code)
     most = min(job.config.max_tokens, context or job.config.max_tokens)
     keep = job.config.contradictions == "keep"
-    return tokenizer, load_pairs(job.pairs, tokenizer, most, job.held_out, keep_contradictions=keep)
+    pairs = load_pairs(job.pairs, tokenizer, most, job.held_out, keep_contradictions=keep)
+    if job.config.reward_gate:
+        assert job.rewards is not None, "a gate needs the rewards of its round"
+        pairs = apply_gate(pairs, job.config.reward_gate, job.rewards)
+    return tokenizer, pairs
 
 
 def _begin_policy(job: TrainJob) -> tuple[Any, str]:
@@ -135,7 +145,9 @@ def _begin_policy(job: TrainJob) -> tuple[Any, str]:
     return begin_adapter(model, job.config.lora, name=job.model, start=start), base
 
 
-def _train(trainer: Any, job: TrainJob, steps: int, *, has_validation: bool) -> TrainingLog:
+def _train(
+    trainer: Any, job: TrainJob, steps: int, *, has_validation: bool, alarms: Sequence[dict[str, str]]
+) -> TrainingLog:
     from trainer.pair_trainer import watch
 
     folder = job.round_folder
@@ -144,6 +156,7 @@ def _train(trainer: Any, job: TrainJob, steps: int, *, has_validation: bool) -> 
     with progress(f"train {folder.name}", steps, job.stream) as display:
         log = TrainingLog(folder / "training.jsonl", board, display)
         watch(trainer, log)
+        log.raise_alarms(alarms)
         try:
             if has_validation:
                 trainer.evaluate()
@@ -174,7 +187,8 @@ def _write_probe(job: TrainJob, sequences: list[dict[str, Any]], digest: str) ->
     write_json_atomic(job.round_folder / "probe.json", value)
 
 
-def _write_left_out(job: TrainJob, pairs: PairSet) -> None:
+def write_left_out(job: TrainJob, pairs: PairSet) -> None:
+    """The ids of what is not trained on, by reason; no file where there are none."""
     path = job.round_folder / "left_out.json"
     if any(pairs.left_out.values()):
         write_json_atomic(path, pairs.left_out)
@@ -206,6 +220,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "same_tokens": len(pairs.same_tokens),
         "held_out": len(pairs.held_out),
         "contradictory": len(pairs.contradictory),
+        **({"low_reward": len(pairs.low_reward)} if config.reward_gate else {}),
         "steps": len(log.steps),
         "first_loss": log.steps[0]["loss"],
         **{key: mean(last_tenth(log.steps), key) for key in FIGURES},

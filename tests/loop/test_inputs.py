@@ -10,7 +10,8 @@ import pytest
 
 from loop.config import load_run_config
 from loop.folder import RunFolder
-from loop.inputs import Run, evaluate_inputs, generate_inputs, model_fingerprint, open_run, train_inputs
+from loop.inputs import Run, evaluate_inputs, generate_inputs, open_run, train_inputs
+from loop.model_folder import model_fingerprint
 from records.digest import digest_json
 from records.errors import ConfigError
 from tests.loop.scripted_run import CHAINS, write_model_folder, write_world
