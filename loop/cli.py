@@ -217,10 +217,17 @@ def _run_summary(settings: RunConfig) -> str:
             f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of "
             f"held-out, {run.prompts.alike} other near-duplicates",
             f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
-            f"training: {settings.train.method}, start_from {settings.train.start_from}, "
-            f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",
+            f"training: {_training(settings)}",
         ]
     )
+
+
+def _training(settings: RunConfig) -> str:
+    train = settings.train
+    if train.method == "reward":
+        return f"a reward model alone, lr {settings.reward.learning_rate}, folds {settings.reward.folds}"
+    against = f"reference {train.reference}, beta {train.beta}, " if train.method == "dpo" else ""
+    return f"{train.method}, start_from {train.start_from}, {against}lr {train.learning_rate}"
 
 
 def _critic(settings: RunConfig) -> list[str]:

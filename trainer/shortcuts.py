@@ -22,7 +22,7 @@ import numpy as np
 
 from records.intervals import Estimate, rate_by_prompt
 from records.refusals import refuses
-from records.splits import normalise
+from records.splits import FUNCTION_WORDS, normalise
 
 Figures = dict[str, Any]
 Scores = Mapping[str, Mapping[int, tuple[float, float]]]
@@ -58,8 +58,8 @@ def find_shortcuts(pairs: Sequence[Answers], scores: Scores, seed: int) -> Figur
 
     Returns:
         `<name>_auc` and `<name>_auc_ci` for `length`, `words` (where there are two prompts) and each score;
-        `chosen_words` and `rejected_words`, those the words' figure leans on most; `chosen_refused_rate`,
-        `rejected_refused_rate` and their `_ci`.
+        `chosen_words` and `rejected_words`, those that figure leans on most, without function words;
+        `chosen_refused_rate`, `rejected_refused_rate` and their `_ci`.
     """
     figures = _auc("length", pairs, [pair.chosen_tokens - pair.rejected_tokens for pair in pairs])
     figures |= _words(pairs, seed)
@@ -101,10 +101,10 @@ def _words(pairs: Sequence[Answers], seed: int) -> Figures:
     weights = fit_preference(differences)
     # A heavy word that two pairs differ in explains less than a light one that all do.
     lean = weights * np.abs(differences).mean(axis=0)
-    order = np.argsort(lean)
+    telling = [place for place in np.argsort(-np.abs(lean)) if vocabulary[place] not in FUNCTION_WORDS]
     named = {
-        "chosen_words": [vocabulary[place] for place in order[::-1][:_NAMED_WORDS] if lean[place] > 0],
-        "rejected_words": [vocabulary[place] for place in order[:_NAMED_WORDS] if lean[place] < 0],
+        f"{side}_words": [vocabulary[place] for place in telling if sign * lean[place] > 0][:_NAMED_WORDS]
+        for side, sign in (("chosen", 1), ("rejected", -1))
     }
     return _auc("words", pairs, scores.tolist()) | named
 
