@@ -50,7 +50,7 @@ def _rewards(report: dict[str, Any]) -> list[str]:
     for entry in report["rounds"]:
         figures = entry.get("reward")
         if figures:
-            lines.append(_reward_model(entry["round"], figures))
+            lines.append(reward_line(entry["round"], figures))
         left_out = entry.get("training", {}).get("low_reward")
         if left_out is not None:
             lines.append(
@@ -60,7 +60,8 @@ def _rewards(report: dict[str, Any]) -> list[str]:
     return ["## Reward models", bullets(lines)] if lines else []
 
 
-def _reward_model(index: int, figures: dict[str, Any]) -> str:
+def reward_line(index: int, figures: dict[str, Any]) -> str:
+    """What a reward model came to, in a sentence."""
     told = [
         f"{with_interval(figures, f'{name}_accuracy')} of {words}, mean margin {figures[f'{name}_margin']:.2f}"
         for name, words in (

@@ -7,6 +7,7 @@ from typing import IO
 
 from loop.folder import begin_stage, end_stage
 from loop.inputs import Run, held_out_prompts
+from loop.report_reward import reward_line
 from loop.reward_inputs import reward_inputs
 from loop.train_stage import pair_paths
 
@@ -22,7 +23,8 @@ def reward_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
     inputs = reward_inputs(run, index)
     if not begin_stage(run.folder, "reward", index, inputs):
         return
-    from trainer.reward import RewardJob, train_reward
+    from trainer.reward import train_reward
+    from trainer.reward_base import RewardJob
 
     job = RewardJob(
         model=run.config.model,
@@ -36,4 +38,5 @@ def reward_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
         held_out=held_out_prompts(run),
     )
     outputs = train_reward(job)
+    stream.write(f"{reward_line(index, outputs)}\n")
     end_stage(run.folder, "reward", index, inputs, outputs=outputs, seconds=time.monotonic() - began)

@@ -37,7 +37,8 @@ def train_pair_sft(job: TrainJob) -> dict[str, Any]:
     # What an attempt left that was killed before it could say so.
     shutil.rmtree(job.round_folder / "adapter", ignore_errors=True)
     start = job.adapter_of(job.config.start_from)
-    logs = job.logs or job.round_folder.parent / "logs"
+    board = (job.logs or job.round_folder.parent / "logs") / "tensorboard" / job.round_folder.name
+    shutil.rmtree(board, ignore_errors=True)
     settings = SftJob(
         model=job.model,
         output=job.round_folder / "adapter",
@@ -48,7 +49,7 @@ def train_pair_sft(job: TrainJob) -> dict[str, Any]:
         trust_remote_code=job.trust_remote_code,
         log=job.round_folder / "training.jsonl",
         probe=job.round_folder / "probe.json",
-        tensorboard=logs / "tensorboard" / job.round_folder.name,
+        tensorboard=board,
     )
     figures = train_encoded(settings, tokenizer, rows, chosen_rows(pairs.validation), stream=job.stream)
     write_left_out(job, pairs)

@@ -6,30 +6,24 @@ model trained on all, which is what is kept for use.
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from records.atomic import built_aside, write_json_atomic
 from records.errors import DataError
 from records.features import write_card
-from records.held_out import NOTHING_HELD_OUT, HeldOut
-from records.progress import progress
+from records.progress import Progress, progress
 from records.rewards import ABOUT, RewardRow
 from records.store import RowStore
-from trainer.adapter import save_adapter
 from trainer.alarms import last_tenth, mean
-from trainer.config import TrainConfig
 from trainer.data import EncodedPair, PairSet, load_pairs
-from trainer.model import base_digest, choose_device, choose_dtype, context_of, load_tokenizer, prepare_environment
-from trainer.reward_config import RewardSettings
+from trainer.model import context_of, load_tokenizer, prepare_environment
+from trainer.reward_base import RewardBase, RewardJob, load_base, reward_steps
 from trainer.reward_figures import reward_alarms, reward_figures
-from trainer.reward_model import Rewards, begin_reward, load_scorer, padding_id, score_pairs
+from trainer.reward_model import Rewards, padding_id
 from trainer.shortcut_alarms import shortcut_alarms
 from trainer.shortcut_probe import probe_texts
 from trainer.shortcuts import folds
@@ -38,25 +32,8 @@ MODEL, FOLDS, LOG, REWARDS, LEFT_OUT = (
     "reward_model", "reward_folds", "reward_training.jsonl", "rewards", "reward_left_out.json"
 )  # fmt: skip
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class RewardJob:
-    """Everything a reward model needs; `data` says which pairs of the paths are used, and where it is computed.
-
-    `round_folder` receives reward_model/, reward_folds/, reward_training.jsonl, rewards/ and, where pairs were left
-    out, reward_left_out.json. Of an earlier attempt nothing is kept.
-    """
-
-    model: str
-    pairs: tuple[Path, ...]
-    round_folder: Path
-    config: RewardSettings
-    data: TrainConfig
-    seed: int = 0
-    stream: IO[str] | None = None
-    trust_remote_code: bool = False
-    held_out: HeldOut = NOTHING_HELD_OUT
+Part = tuple[tuple[EncodedPair, ...], tuple[EncodedPair, ...]]
+"""Pairs that are trained on, and pairs that the result scores."""
 
 
 def train_reward(job: RewardJob) -> dict[str, Any]:
@@ -77,10 +54,17 @@ def train_reward(job: RewardJob) -> dict[str, Any]:
     tokenizer, pairs = _read_inputs(job)
     for name in (MODEL, FOLDS, REWARDS):
         shutil.rmtree(job.round_folder / name, ignore_errors=True)
-    shortcuts = probe_texts(pairs.train, tokenizer, job.seed) if job.data.shortcut_pairs else {}
-    rows, steps, digest = _train_and_score(job, tokenizer, pairs, shortcut_alarms(shortcuts))
+    model, parts = load_base(job), _parts(pairs.train, job)
+    total = sum(reward_steps(job.config, len(train)) for train, _ in (*parts, (pairs.train, ())))
+    with progress(f"reward {job.round_folder.name}", total, job.stream) as display:
+        shortcuts = probe_texts(pairs.train, tokenizer, job.seed) if job.data.shortcut_pairs else {}
+        alarms = shortcut_alarms(shortcuts)
+        _show(display, alarms)
+        base = RewardBase(job, tokenizer, *model, padding_id([*pairs.train, *pairs.validation]))
+        rows, steps, digest = _train_and_score(base, pairs, parts, display)
+        figures = reward_figures(rows, pairs)
+        _show(display, reward_alarms(figures))
     _write(job, rows, pairs)
-    figures = reward_figures(rows, pairs)
     return {
         "method": "reward",
         "pairs": len(pairs.train),
@@ -93,7 +77,7 @@ def train_reward(job: RewardJob) -> dict[str, Any]:
         "folds": job.config.folds,
         "reward_model_digest": digest,
         **({"shortcuts": shortcuts} if shortcuts else {}),
-        "alarms": [*shortcut_alarms(shortcuts), *reward_alarms(figures)],
+        "alarms": [*alarms, *reward_alarms(figures)],
         "seconds": round(time.monotonic() - started, 2),
     }
 
@@ -125,30 +109,28 @@ def _refuse_ids_twice(ids: Sequence[str]) -> None:
         )
 
 
+def _show(display: Progress, alarms: Sequence[dict[str, str]]) -> None:
+    for alarm in alarms:
+        display.note(f"alarm: {alarm['message']}")
+
+
 def _train_and_score(
-    job: RewardJob, tokenizer: Any, pairs: PairSet, alarms: Sequence[dict[str, str]]
+    base: RewardBase, pairs: PairSet, parts: Sequence[Part], display: Progress
 ) -> tuple[list[RewardRow], list[dict[str, Any]], str]:
     """The rewards of all pairs, the steps of the training on all of them, and the digest of its adapter."""
     from trainer.reward_trainer import StepLog
 
-    device = choose_device(job.data.device)
-    dtype = choose_dtype(job.data.dtype, device)
-    model = load_scorer(job.model, device=device, dtype=dtype, trust_remote_code=job.trust_remote_code)
-    parts = _parts(pairs.train, job)
-    total = sum(_steps(job.config, len(train)) for train, _ in parts) + _steps(job.config, len(pairs.train))
-    with progress(f"reward {job.round_folder.name}", total, job.stream) as display:
-        log = StepLog(job.round_folder / LOG, display)
-        for alarm in alarms:
-            display.note(f"alarm: {alarm['message']}")
-        one = _Training(job, tokenizer, model, base_digest(model), padding_id([*pairs.train, *pairs.validation]), log)
-        rows: list[RewardRow] = []
-        for number, (train, held) in enumerate(parts):
-            digest, rewards = one.run(f"fold {number}", train, job.round_folder / FOLDS / str(number), score=held)
-            rows += _rows(held, rewards, digest, split="train", seen=False)
-        # What no fold has scored is scored by the model that saw it, and says so.
-        rest = () if parts else pairs.train
-        scored = [*rest, *pairs.validation]
-        digest, rewards = one.run("all", pairs.train, job.round_folder / MODEL, score=scored)
+    folder = base.job.round_folder
+    log = StepLog(folder / LOG, display)
+    rows: list[RewardRow] = []
+    for number, (train, held) in enumerate(parts):
+        log.begin(f"fold {number}")
+        digest, rewards = base.train(train, folder / FOLDS / str(number), log, score=held)
+        rows += _rows(held, rewards, digest, split="train", seen=False)
+    # What no fold has scored is scored by the model that saw it, and says so.
+    rest = () if parts else pairs.train
+    log.begin("all")
+    digest, rewards = base.train(pairs.train, folder / MODEL, log, score=[*rest, *pairs.validation])
     rows += _rows(rest, rewards[: len(rest)], digest, split="train", seen=True)
     rows += _rows(pairs.validation, rewards[len(rest) :], digest, split="validation", seen=False)
     return rows, log.steps, digest
@@ -171,9 +153,7 @@ def _rows(
     ]
 
 
-def _parts(
-    pairs: Sequence[EncodedPair], job: RewardJob
-) -> list[tuple[tuple[EncodedPair, ...], tuple[EncodedPair, ...]]]:
+def _parts(pairs: Sequence[EncodedPair], job: RewardJob) -> list[Part]:
     """For each fold the pairs that are trained on and those that are scored; none where there is one fold."""
     count = job.config.folds
     if count == 1:
@@ -187,50 +167,6 @@ def _parts(
         )
         for number in range(count)
     ]
-
-
-def _steps(config: RewardSettings, pairs: int) -> int:
-    return math.ceil(config.epochs * math.ceil(pairs / config.pairs_per_step))
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What the trainings of one reward model share: the base is loaded once."""
-
-    job: RewardJob
-    tokenizer: Any
-    model: Any
-    base: str
-    pad: int
-    log: Any
-
-    def run(
-        self, name: str, train: Sequence[EncodedPair], folder: Path, *, score: Sequence[EncodedPair]
-    ) -> tuple[str, Rewards]:
-        """One training from the base: writes its adapter; returns that one's digest and the rewards of `score`."""
-        from transformers import set_seed
-
-        from trainer.reward_trainer import build_trainer, training_arguments
-
-        job, config = self.job, self.job.config
-        device = choose_device(job.data.device)
-        set_seed(job.seed)
-        policy = begin_reward(self.model, config.lora, name=job.model)
-        arguments = training_arguments(
-            config,
-            steps=_steps(config, len(train)),
-            folder=job.round_folder,
-            seed=job.seed,
-            device=device,
-            dtype=choose_dtype(job.data.dtype, device),
-        )
-        self.log.begin(name)
-        trainer = build_trainer(policy, self.tokenizer, train, self.pad, arguments, self.log)
-        trainer.train()
-        digest = save_adapter(policy, folder, model=job.model, base=self.base)
-        rewards = score_pairs(trainer, score)
-        policy.unload()  # out of the base, which the next training begins with
-        return digest, rewards
 
 
 def _write(job: RewardJob, rows: Sequence[RewardRow], pairs: PairSet) -> None:

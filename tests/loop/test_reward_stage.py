@@ -53,6 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = constitute("reward", "run.yaml", *FAST, *REWARD, GATE, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "reward of round 0 is done" in done.stdout
+    assert "Round 0, 12 pairs: the chosen answer has the higher reward in 100 %" in done.stderr
     trained = constitute("train", "run.yaml", *FAST, *REWARD, *TRAIN, GATE, cwd=folder)
     assert trained.returncode == 0, trained.stderr
     return folder

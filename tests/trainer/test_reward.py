@@ -15,7 +15,8 @@ from tests.trainer.training import write_pairs
 from trainer.config import TrainConfig
 from trainer.data import load_pairs
 from trainer.model import load_tokenizer
-from trainer.reward import RewardJob, train_reward
+from trainer.reward import train_reward
+from trainer.reward_base import RewardJob
 from trainer.reward_config import RewardSettings
 
 pytestmark = pytest.mark.model
