@@ -79,7 +79,7 @@ async def measure_sway(
     verdicts = await asyncio.gather(*(_ask_all(case, bench) for case in seen))
     by_order = {order: [verdict[order] for verdict in verdicts] for order in ORDERS}
     orders = [order for order in ORDERS if order != AGAIN]
-    together: dict[str, list[bool]] = {}
+    together: dict[str, list[float]] = {}
     for order in orders:
         for prompt, events in _outcomes(seen, by_order[order]).items():
             together.setdefault(prompt, []).extend(events)

@@ -16,7 +16,7 @@ from records.errors import ConfigError
 from trainer.adapter import TRAINED
 from trainer.config import LoraSettings
 from trainer.data import EncodedPair
-from trainer.model import check_model
+from trainer.model import check_model, spare_threads
 
 HEAD = "score"
 Rewards = list[tuple[float, float]]
@@ -50,6 +50,7 @@ def load_scorer(
             f"model {model}: no reward model can be made of {type(loaded).__name__}, which has no head named {HEAD}; "
             "expected a decoder such as Llama, Qwen, Gemma or Mistral. Mend model:."
         )
+    spare_threads(loaded, device)
     return loaded.to(device).eval().requires_grad_(False)
 
 

@@ -87,7 +87,9 @@ def build_trainer(
         callbacks=[log],
     )
     trainer.remove_callback(PrinterCallback)
-    # TRL has put the tokeniser's padding there, by which the last token of an answer would be looked for.
+    # By this id the last token of an answer is looked for. TRL has put the tokeniser's padding there, and transformers
+    # would do so again as training begins, as long as it has a tokeniser.
+    trainer.processing_class = None
     trainer.model.config.get_text_config().pad_token_id = pad
     return trainer
 

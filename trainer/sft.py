@@ -182,7 +182,7 @@ def _train(
     scratch = job.output.with_name(f".{job.output.name}.sft")
     title, steps = f"sft {job.output.parent.name}/{job.output.name}", row_steps(job.config, len(encoded))
     with progress(title, steps, stream) as display:
-        trainer = build_trainer(model, tokenizer, encoded, job, scratch, display, validation)
+        trainer = build_trainer(model, tokenizer, encoded, job, scratch, display)
         evaluated = evaluate(trainer, validation, "first_eval") if validation else {}
         trainer.train()
         evaluated |= evaluate(trainer, validation, "eval") if validation else {}

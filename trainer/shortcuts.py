@@ -8,7 +8,8 @@ answers of all lengths, a chosen answer that is always a tenth longer hardly sho
 learned.
 
 What is fitted (the words) is fitted on other prompts than it is measured on. Intervals are 95 %, the prompt is the unit
-(records/intervals.py). Pure functions; numpy alone.
+(records/intervals.py). Pure functions; numpy alone. What is fitted in folds varies more than its pairs do, since two
+folds are scored by fits that share most of their pairs: its interval is as wide as of fewer pairs (`_SHARED`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from records.intervals import Estimate, rate_by_prompt
+from records.intervals import Estimate, rate_by_prompt, wilson
 from records.refusals import refuses
 from records.splits import FUNCTION_WORDS, normalise
 
@@ -29,13 +31,17 @@ Scores = Mapping[str, Mapping[int, tuple[float, float]]]
 """By name of a score, by the pair's place, what it gives to the chosen and to the rejected answer."""
 
 FOLDS = 5
+_SHARED = 1 + FOLDS / (FOLDS - 1)
+"""How many times the variance of a figure from folds is that of as many pairs scored by one fit of others.
+
+Source: Nadeau and Bengio 2003, Inference for the generalization error, section 4 (corrected resampled t)."""
 MOST_PAIRS = 1000
 """Pairs that are looked at; more would tell the same."""
 _MOST_WORDS = 400
 _STRENGTH = 1.0
 """Of the L2 penalty; a word's presence counts 1."""
 _NAMED_WORDS = 5
-_MOST_STEPS, _CLOSE = 30, 1e-6
+_MOST_STEPS, _CLOSE = 30, 1e-3
 
 
 class Answers(NamedTuple):
@@ -61,20 +67,20 @@ def find_shortcuts(pairs: Sequence[Answers], scores: Scores, seed: int) -> Figur
         `chosen_words` and `rejected_words`, those that figure leans on most, without function words;
         `chosen_refused_rate`, `rejected_refused_rate` and their `_ci`.
     """
-    figures = _auc("length", pairs, [pair.chosen_tokens - pair.rejected_tokens for pair in pairs])
+    figures = _named("length_auc", _auc(pairs, [pair.chosen_tokens - pair.rejected_tokens for pair in pairs]))
     figures |= _words(pairs, seed)
     for name, found in scores.items():
         scored = [pairs[place] for place in found]
-        figures |= _auc(name, scored, [chosen - rejected for chosen, rejected in found.values()])
+        figures |= _named(f"{name}_auc", _auc(scored, [chosen - rejected for chosen, rejected in found.values()]))
     for side in ("chosen", "rejected"):
         refused = [float(refuses(getattr(pair, side))) for pair in pairs]
         figures |= _named(f"{side}_refused_rate", _by_prompt(pairs, refused))
     return figures
 
 
-def _auc(name: str, pairs: Sequence[Answers], differences: Sequence[float]) -> Figures:
+def _auc(pairs: Sequence[Answers], differences: Sequence[float]) -> Estimate:
     """The share of pairs whose chosen answer has more of it."""
-    return _named(f"{name}_auc", _by_prompt(pairs, [0.5 + 0.5 * float(np.sign(gap)) for gap in differences]))
+    return _by_prompt(pairs, [0.5 + 0.5 * float(np.sign(gap)) for gap in differences])
 
 
 def _by_prompt(pairs: Sequence[Answers], values: Sequence[float]) -> Estimate:
@@ -82,6 +88,12 @@ def _by_prompt(pairs: Sequence[Answers], values: Sequence[float]) -> Estimate:
     for pair, value in zip(pairs, values, strict=True):
         found.setdefault(pair.prompt, []).append(value)
     return rate_by_prompt(found)
+
+
+def _widened(estimate: Estimate) -> Estimate:
+    """The interval of a figure that was fitted in folds; of n prompts it is that of n / `_SHARED`."""
+    assert estimate.rate is not None
+    return replace(estimate, interval=wilson(estimate.rate, estimate.prompts / _SHARED))
 
 
 def _named(name: str, estimate: Estimate) -> Figures:
@@ -106,7 +118,7 @@ def _words(pairs: Sequence[Answers], seed: int) -> Figures:
         f"{side}_words": [vocabulary[place] for place in telling if sign * lean[place] > 0][:_NAMED_WORDS]
         for side, sign in (("chosen", 1), ("rejected", -1))
     }
-    return _auc("words", pairs, scores.tolist()) | named
+    return _named("words_auc", _widened(_auc(pairs, scores.tolist()))) | named
 
 
 def word_differences(pairs: Sequence[Answers]) -> tuple[list[str], np.ndarray]:

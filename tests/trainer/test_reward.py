@@ -21,7 +21,7 @@ from trainer.reward_config import RewardSettings
 
 pytestmark = pytest.mark.model
 
-FAST = {"learning_rate": 5e-3, "pairs_per_step": 6, "pairs_per_micro_batch": 3, "epochs": 4.0, "lora": {"r": 8}}
+FAST = {"learning_rate": 5e-3, "pairs_per_step": 6, "pairs_per_micro_batch": 3, "epochs": 3.0, "lora": {"r": 8}}
 
 
 def train(model, folder, rows, *, data=None, held_out=None, **settings):
@@ -78,7 +78,7 @@ def test_it_begins_at_ln_2_and_prefers_the_chosen_answers_of_pairs_it_never_saw(
     assert json.loads(json.dumps(figures)) == figures
     lines = [json.loads(line) for line in (folder / "reward_training.jsonl").read_text().splitlines()]
     steps = {name: [line["step"] for line in lines if line["training"] == name] for name in ("fold 0", "fold 1", "all")}
-    assert list(map(len, steps.values())) == [8, 8, 12] and steps["all"] == list(range(1, 13))
+    assert list(map(len, steps.values())) == [6, 6, 9] and steps["all"] == list(range(1, 10))
 
 
 def test_every_pair_has_a_row_scored_by_a_model_that_never_saw_its_prompt(made):
@@ -175,7 +175,7 @@ def test_what_is_left_out_is_counted_listed_and_never_scored(tiny, tmp_path):
         row("How do I mend the roof?", "y", "n", id="held"),
     ]
     held_out = held_out_from([[Message(role="user", content="How do I mend the roof?")]])
-    figures = train(tiny, tmp_path / "round_00", [*rows, *more], held_out=held_out)
+    figures = train(tiny, tmp_path / "round_00", [*rows, *more], held_out=held_out, folds=1, epochs=1)
     assert (figures["pairs"], figures["too_long"], figures["contradictory"], figures["held_out"]) == (8, 1, 2, 1)
     left_out = json.loads((tmp_path / "round_00" / "reward_left_out.json").read_text())
     assert left_out == {"too_long": ["long"], "same_tokens": [], "held_out": ["held"], "contradictory": ["yes", "no"]}
@@ -221,7 +221,7 @@ def test_a_loss_that_is_no_number_saves_nothing(tiny, tmp_path):
     with pytest.raises(StageError, match="is not a finite number; nothing was saved"):
         train(
             tiny, tmp_path / "round_00", rows_preferring("a", "b", count=12, validation=0),
-            learning_rate=1e30, warm_up_share=0.0, max_gradient_norm=1e30,
+            learning_rate=2e38, warm_up_share=0.0, schedule="constant",
         )  # fmt: skip
     assert not (tmp_path / "round_00" / "rewards").exists()
 
