@@ -80,8 +80,9 @@ def build_trainer(
 def evaluate(trainer: RowTrainer, rows: Sequence[dict[str, Any]], prefix: str) -> dict[str, float]:
     """What the model makes of rows that are not trained on: `loss` and `mean_token_accuracy`, under the prefix."""
     trainer.eval_dataset = Dataset.from_list(list(rows))
-    found = trainer.evaluate(metric_key_prefix=prefix)
-    return {f"{prefix}_{name}": found[f"{prefix}_{name}"] for name in FIGURES[:2]}
+    trainer.evaluate()
+    found = trainer.state.log_history[-1]  # TRL's own figures are logged and not returned
+    return {f"{prefix}_{name}": float(found[f"eval_{name}"]) for name in FIGURES[:2]}
 
 
 def _settings(job: SftJob, folder: Path, *, on_cpu: bool) -> TrlSettings:

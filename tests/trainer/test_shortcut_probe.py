@@ -18,7 +18,7 @@ from trainer.shortcut_probe import draw, probe_texts
 
 pytestmark = pytest.mark.model
 
-# The longer answer is chosen, always; refusals stand among the rejected.
+# The longer answer is chosen, nearly always; refusals stand among the rejected.
 ROWS = [
     row(f"say {number}", "yes " * (number % 5 + 3), "I cannot help." if number % 4 == 0 else "no", id=str(number))
     for number in range(40)
@@ -45,10 +45,10 @@ def test_what_is_planted_is_in_the_figures_before_the_training_begins(probed):
     _, report, told = probed
     found = report["shortcuts"]
     assert (found["pairs"], found["scored_pairs"]) == (40, 12) and found["seconds"] > 0
-    assert (found["length_auc"], found["rejected_refused_rate"], found["chosen_refused_rate"]) == (0.75, 0.25, 0.0)
+    assert (found["length_auc"], found["rejected_refused_rate"], found["chosen_refused_rate"]) == (0.95, 0.25, 0.0)
     assert found["words_auc"] == 1.0 and "yes" in found["chosen_words"]
-    assert "shortcut_words" in [alarm["name"] for alarm in report["alarms"]]
-    assert told.index("alarm: the answer that certain words point to") < told.index("train round_01:")
+    assert "shortcut_length" in [alarm["name"] for alarm in report["alarms"]]
+    assert told.index("alarm: the longer answer is the chosen one in 95%") < told.index("train round_01:")
     assert json.loads(json.dumps(found)) == found
 
 
