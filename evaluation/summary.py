@@ -19,9 +19,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from constitution.schema import Constitution, Principle
-from evaluation.intervals import Estimate, paired_difference, rate_by_prompt
 from evaluation.rows import DraftRow
 from records.errors import DataError
+from records.intervals import Estimate, paired_difference, rate_by_prompt
 from records.rows import Author, VerdictName
 
 Reading = Callable[[DraftRow], bool | None]

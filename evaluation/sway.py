@@ -16,10 +16,10 @@ from typing import Any
 from constitution.checks import run_check
 from constitution.render import critique_request
 from constitution.schema import Constitution, Principle
-from evaluation.intervals import Outcomes, rate_by_prompt
 from evaluation.rows import DraftRow
 from generator.engine import EngineFailedError, PromptTooLongError
 from generator.seat import Seat, ask_verdict
+from records.intervals import Outcomes, rate_by_prompt
 from records.rows import Message, VerdictName
 
 _CRITIQUE = 1
@@ -79,7 +79,7 @@ async def measure_sway(
     verdicts = await asyncio.gather(*(_ask_all(case, bench) for case in seen))
     by_order = {order: [verdict[order] for verdict in verdicts] for order in ORDERS}
     orders = [order for order in ORDERS if order != AGAIN]
-    together: dict[str, list[bool]] = {}
+    together: dict[str, list[float]] = {}
     for order in orders:
         for prompt, events in _outcomes(seen, by_order[order]).items():
             together.setdefault(prompt, []).extend(events)

@@ -82,15 +82,18 @@ def _stage_verb(stage: str, words: str) -> None:
         from loop.rounds import prepare, run_stages
 
         opened = _open(config, overrides, run, outputs)
+        # A reward model on somebody's preference data is a training like any other.
+        done = "reward" if stage == "train" and opened.config.train.method == "reward" else stage
         with opened.folder.locked():
             prepare(opened)
             with StageProcesses(opened.folder) as processes:
-                run_stages(opened, Job(round, (stage,)), processes)
+                run_stages(opened, Job(round, (done,)), processes)
             write_report(opened.folder.path)
-            print(f"{stage} of round {round} is done: {opened.folder.round(round)}")
+            print(f"{done} of round {round} is done: {opened.folder.round(round)}")
 
 
 _stage_verb("generate", "Make the pairs of one round.")
+_stage_verb("reward", "Train a reward model on the pairs of one round, and score them with it.")
 _stage_verb("train", "Train on the pairs of one round.")
 _stage_verb("evaluate", "Evaluate the policy that drafts one round, on the test prompts.")
 
@@ -214,10 +217,17 @@ def _run_summary(settings: RunConfig) -> str:
             f"left out: {run.prompts.duplicates} duplicates, {run.prompts.near_duplicates} near-duplicates of "
             f"held-out, {run.prompts.alike} other near-duplicates",
             f"principles: {len(run.constitution.principles)}, asked: {settings.generate.principles.draw or 'all'}",
-            f"training: {settings.train.method}, start_from {settings.train.start_from}, "
-            f"reference {settings.train.reference}, beta {settings.train.beta}, lr {settings.train.learning_rate}",
+            f"training: {_training(settings)}",
         ]
     )
+
+
+def _training(settings: RunConfig) -> str:
+    train = settings.train
+    if train.method == "reward":
+        return f"a reward model alone, lr {settings.reward.learning_rate}, folds {settings.reward.folds}"
+    against = f"reference {train.reference}, beta {train.beta}, " if train.method == "dpo" else ""
+    return f"{train.method}, start_from {train.start_from}, {against}lr {train.learning_rate}"
 
 
 def _critic(settings: RunConfig) -> list[str]:

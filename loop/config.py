@@ -20,6 +20,7 @@ from records.errors import Problem, problems_error
 from records.splits import SplitShares
 from records.strict import Settings
 from trainer.config import TrainConfig
+from trainer.reward_config import RewardSettings
 from trainer.sft_config import SftSettings
 
 
@@ -58,6 +59,8 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     warm_up: SftSettings = SftSettings()
     """Settings of the supervised warm-up, where `train.warm_up` asks for one; its adapter is as `train.lora` says."""
+    reward: RewardSettings = RewardSettings()
+    """Settings of the reward model that `constitute reward`, and rounds with `train.reward_gate`, train on pairs."""
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")

@@ -23,12 +23,15 @@ from records.digest import digest_json
 from records.errors import StageError, StaleStageError
 from records.store import shards
 
-STAGES = ("evaluate", "generate", "train")
+STAGES = ("evaluate", "generate", "reward", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects", "workers"),
+    "reward": ("reward_model", "reward_folds", "reward_training.jsonl", "rewards", "reward_left_out.json"),
     "train": ("adapter", "training.jsonl", "probe.json", "left_out.json", "checkpoint"),
 }
+# What shows work that was begun, though it holds no shards.
+_ALONE = ("adapter", "workers", "reward_model", "reward_folds")
 WARM_UP = -1
 
 
@@ -140,9 +143,9 @@ def _started(folder: RunFolder, stage: str, index: int) -> Path:
 
 
 def _has_output(folder: RunFolder, stage: str, index: int) -> bool:
-    """Whether a stage that was cut short left rows, an adapter, or a checkpoint of one."""
+    """Whether a stage that was cut short left rows, weights, or a checkpoint of them."""
     places = [folder.round(index) / name for name in _OUTPUTS[stage]]
-    whole = any(shards(place) or (place.name in ("adapter", "workers") and place.exists()) for place in places)
+    whole = any(shards(place) or (place.name in _ALONE and place.exists()) for place in places)
     return whole or (stage == "train" and any((folder.round(index) / "checkpoint").glob("step-*")))
 
 

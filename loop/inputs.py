@@ -20,7 +20,7 @@ from generator.rounds import choose_mode, round_prompts
 from generator.sources import PromptSet, load_prompts
 from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
-from loop.model_folder import model_problems
+from loop.model_folder import model_fingerprint, model_problems
 from loop.scale_config import scale_problems
 from records.chat import encodable
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
@@ -32,16 +32,18 @@ from records.shard import shards
 from trainer.pair_sources import path_of
 from trainer.sft_config import SftConfig
 
-_WHOLE_MODEL_BYTES = 4 << 30
 # Settings that runs have been begun without: at their defaults they do not count as a change.
 _LATER_SETTINGS = {
     "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
     "train": (
         *("contradictions", "losses", "label_smoothing", "soft_labels", "ld_alpha", "use_weighting", "f_divergence"),
-        *("f_alpha", "discopop_tau"),
+        *("f_alpha", "discopop_tau", "reward_gate"),
     ),
+    "warm_up": ("max_steps", "gradient_checkpointing", "dtype"),
     "engine": ("data_parallel", "speculative", "options"),
 }
+# Figures alone come of the first, and the same weights whatever the others are.
+_ASIDE = ("shortcut_pairs", "checkpoint_every", "checkpoint_minutes")
 Read = TypeVar("Read")
 
 
@@ -79,6 +81,10 @@ class Run:
         if index == WARM_UP:
             return None
         return self.folder.round(index - 1) / "adapter" if index > 0 else self.initial_adapter()
+
+    def rewards(self, index: int) -> Path:
+        """Where the rewards of the pairs that a round trains on lie."""
+        return self.folder.round(index) / "rewards"
 
     def policy(self, index: int) -> Adapter | None:
         """The policy of a round by content.
@@ -165,16 +171,6 @@ def _mode(config: RunConfig, prompts: PromptSet) -> str:
     )
 
 
-def model_fingerprint(model: str) -> str:
-    """Digest of a local model's files (of their sizes, where they are very large), or the id of a remote one."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    names = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".jinja", ".model"})
-    whole = sum(path.stat().st_size for path in names) <= _WHOLE_MODEL_BYTES
-    return digest_json([[path.name, digest_file(path) if whole else path.stat().st_size] for path in names])
-
-
 def evaluate_inputs(run: Run, index: int) -> dict[str, Any]:
     """What the evaluation of a round's policy depends on."""
     return {
@@ -219,19 +215,27 @@ def train_inputs(run: Run, index: int) -> dict[str, Any]:
     """What a round's adapter depends on: the pairs as they lie on disk, and the adapters by content."""
     initial = run.policy(0) if index != WARM_UP else None
     policy = run.policy(index)
-    own = own_pairs(run, index)
+    config = run.config.train
+    gated = config.reward_gate and index != WARM_UP
     return {
         "model": model_fingerprint(run.config.model),
-        "train": _settings(
-            "train", run.warm_up() if index == WARM_UP else run.config.train, "checkpoint_every", "checkpoint_minutes"
-        ),
+        "train": _settings("warm_up", run.warm_up()) if index == WARM_UP else _settings("train", config, *_ASIDE),
         "seed": run.config.seed,
+        **pair_inputs(run, index),
+        **({"rewards": _shards_digest(run.rewards(index))} if gated else {}),
+        "previous": policy.digest if policy else "",
+        "initial": initial.digest if initial else "",
+    }
+
+
+def pair_inputs(run: Run, index: int) -> dict[str, Any]:
+    """The pairs that a round trains on, by content."""
+    own = own_pairs(run, index)
+    return {
         "pairs": [_shards_digest(folder) for folder in pair_folders(run, index)],
         "pairs_from": [_content(path) for path in own],
         # The run's own pairs carry their split; others' are held against these prompts.
         **({"held_out": held_out_prompts(run).digest} if own else {}),
-        "previous": policy.digest if policy else "",
-        "initial": initial.digest if initial else "",
     }
 
 

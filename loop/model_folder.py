@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from records.digest import digest_file, digest_json
 from records.errors import Problem
+
+_WHOLE_MODEL_BYTES = 4 << 30
 
 
 def model_problems(model: str, context: int | None) -> list[Problem]:
@@ -71,3 +74,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def model_fingerprint(model: str) -> str:
+    """Digest of a local model's files (of their sizes, where they are very large), or the id of a remote one."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    names = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".jinja", ".model"})
+    whole = sum(path.stat().st_size for path in names) <= _WHOLE_MODEL_BYTES
+    return digest_json([[path.name, digest_file(path) if whole else path.stat().st_size] for path in names])

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loop.inputs import Run, critic_identity, model_fingerprint
+from loop.inputs import Run, critic_identity
+from loop.model_folder import model_fingerprint
 from records.atomic import write_json_atomic
 from records.digest import digest_json
 

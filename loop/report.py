@@ -22,7 +22,7 @@ Report = dict[str, Any]
 
 LENGTH_DRIFT = 0.2
 SHARE_WORTH_AN_ALARM = 0.05
-STAGES = ("evaluate", "generate", "train")
+STAGES = ("evaluate", "generate", "reward", "train")
 
 
 def build_report(run_dir: Path) -> Report:
@@ -96,7 +96,7 @@ def _entry(index: int, evaluation: dict[str, Any], markers: dict[str, Any], conf
         "policy": evaluation.get("policy") or {"model": config.get("model", ""), "adapter_digest": ""},
         "evaluation": shown,
     }
-    for stage, name in (("generate", "generation"), ("train", "training")):
+    for stage, name in (("generate", "generation"), ("reward", "reward"), ("train", "training")):
         if markers[stage]:
             entry[name] = {"seconds": markers[stage].get("seconds"), **markers[stage].get("outputs", {})}
     return entry
@@ -135,7 +135,7 @@ def _training_alarms(rounds: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any
     policies = {entry["round"]: entry["policy"] for entry in rounds}
     for entry in rounds:
         training = entry.get("training", {})
-        for alarm in training.get("alarms", ()):
+        for alarm in (*entry.get("reward", {}).get("alarms", ()), *training.get("alarms", ())):
             known = alarm if isinstance(alarm, dict) else {"name": "training", "message": str(alarm)}
             yield _alarm(entry["round"], known["name"], known["message"])
         trained = training.get("adapter_digest")

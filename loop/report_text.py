@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loop.report_reward import told_of_pairs
 from loop.rounds_table import RATES, columns, headline, percent, round_rows, with_interval
 from loop.training_text import training_notes
 from records.markdown import bullets, table
@@ -22,7 +23,7 @@ def report_text(report: dict[str, Any], run_dir: Path) -> str:
     if report["rounds"]:
         parts += ["![The rates by round](rounds.png)", "## Rounds", table(columns(report), round_rows(report))]
         parts += [_how_to_read(report), "## Principles", *_principles(report)]
-    parts += [*_generation(report), *_training(report), *_sway(report)]
+    parts += [*_generation(report), *_training(report), *told_of_pairs(report), *_sway(report)]
     parts += ["## Alarms", bullets(_alarm_text(alarm) for alarm in report["alarms"]) or "None."]
     parts += ["## Where the rows are", _places(run_dir)]
     return "\n\n".join(parts) + "\n"

@@ -11,13 +11,16 @@ from loop.folder import STAGES, WARM_UP, begin_stage, take_back
 from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, published_at, train_inputs
 from loop.processes import Job, StageProcesses
 from loop.provenance import write_provenance
+from loop.reward_inputs import reward_inputs
 from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import ConfigError, StaleStageError
 from records.publish import is_published, publish_round
 from records.shard import DamagedShardError, check_shards
 from trainer.preferences import read_preferences
 
-_INPUTS = {"evaluate": evaluate_inputs, "generate": generate_inputs, "train": train_inputs}
+_INPUTS = {
+    "evaluate": evaluate_inputs, "generate": generate_inputs, "reward": reward_inputs, "train": train_inputs
+}  # fmt: skip
 
 
 def prepare(run: Run) -> None:
@@ -62,7 +65,7 @@ def _compare(run: Run, stage: str, index: int) -> None:
         begin_stage(run.folder, stage, index, _INPUTS[stage](run, index))
     except StaleStageError:
         # Pairs that were damaged after the training on them are other pairs, too; then that is what to say.
-        for folder in pair_folders(run, index) if stage == "train" else ():
+        for folder in pair_folders(run, index) if stage in ("reward", "train") else ():
             check_shards(folder)
         raise
 
@@ -92,10 +95,15 @@ def run_rounds(run: Run) -> str:
         StageFailed: a stage ended with an error, which it has shown.
         KeyboardInterrupt, Terminated: it was asked to stop; finished rows are on disk.
     """
+    if run.config.train.method == "reward":
+        raise ConfigError(
+            "train.method is reward, which trains no policy for a next round; expected dpo or sft. A reward model "
+            "alone is what `constitute reward CONFIG --round 0` trains, or `constitute train CONFIG` on pairs_from."
+        )
     jobs = _jobs(run)
     with StageProcesses(run.folder) as processes:
         for job, then in zip(jobs, [*jobs[1:], None], strict=True):
-            if job.stages == ("train",) and train_pairs(run, job.round) < run.config.min_pairs:
+            if job.stages in (("train",), ("reward",)) and train_pairs(run, job.round) < run.config.min_pairs:
                 return "too_few_pairs"
             run_stages(run, job, processes, then)
     return "complete"
@@ -105,7 +113,8 @@ def _jobs(run: Run) -> list[Job]:
     """The whole loop in its order; one policy's evaluation and its next drafts share one engine."""
     jobs = [Job(WARM_UP, ("generate",)), Job(WARM_UP, ("train",))] if run.config.train.warm_up != "none" else []
     for index in range(run.config.rounds):
-        jobs += [Job(index, ("evaluate", "generate")), Job(index, ("train",))]
+        gate = [Job(index, ("reward",))] if run.config.train.reward_gate else []
+        jobs += [Job(index, ("evaluate", "generate")), *gate, Job(index, ("train",))]
     return [*jobs, Job(run.config.rounds, ("evaluate",))]
 
 
@@ -142,8 +151,10 @@ def _publish_what_is_done(run: Run, index: int) -> None:
 
 def _require_the_stage_before(run: Run, index: int, stage: str) -> None:
     first = WARM_UP if run.config.train.warm_up != "none" else 0
-    before = ("generate", index) if stage == "train" else ("train", index - 1)
-    if stage == "train" and index == 0 and run.config.train.pairs_from and not _begun(run, "generate", 0):
+    before = ("generate", index) if stage in ("reward", "train") else ("train", index - 1)
+    if stage == "train" and index != WARM_UP and run.config.train.reward_gate:
+        before = ("reward", index)
+    elif before[0] == "generate" and index == 0 and run.config.train.pairs_from and not _begun(run, "generate", 0):
         return
     if before[1] >= first and run.folder.done(*before) is None:
         name, number = before

@@ -73,12 +73,16 @@ def _told_to_go(folder: RunFolder, stages: tuple[str, ...]) -> bool:
 
 def load_libraries(folder: RunFolder, stages: tuple[str, ...]) -> None:
     """Import what takes long to import."""
-    if stages == ("train",):
+    if stages in (("train",), ("reward",)):
         from trainer.model import prepare_environment
 
         prepare_environment(json.loads((folder.path / "config.json").read_text(encoding="utf-8"))["model"])
-        import loop.train_stage
-        import trainer.pair_trainer  # noqa: F401
+        if stages == ("train",):
+            import loop.train_stage
+            import trainer.pair_trainer
+        else:
+            import loop.reward_stage
+            import trainer.reward_trainer  # noqa: F401
     else:
         import loop.draft_stage  # noqa: F401
         from generator.vllm_engine import load_vllm
@@ -87,11 +91,13 @@ def load_libraries(folder: RunFolder, stages: tuple[str, ...]) -> None:
 
 
 def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:
-    if stages == ("train",):
-        from loop.train_stage import train_stage
-
+    if stages in (("train",), ("reward",)):
         signal.signal(signal.SIGTERM, _interrupt)
-        train_stage(run, index, stream, began)
+        if stages == ("train",):
+            from loop.train_stage import train_stage as trains
+        else:
+            from loop.reward_stage import reward_stage as trains
+        trains(run, index, stream, began)
         return
 
     async def work() -> None:

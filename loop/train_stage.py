@@ -32,13 +32,13 @@ def train_stage(run: Run, index: int, stream: IO[str], began: float) -> None:
 
 def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
     from trainer.dpo import TrainJob, train_dpo
+    from trainer.pair_sft import train_pair_sft
 
-    own = run.config.train.pairs_from
-    whole = [Path(source) for source in own if isinstance(source, str)]
+    mixed = tuple(source for source in run.config.train.pairs_from if isinstance(source, PairSource))
     job = TrainJob(
         model=run.config.model,
-        pairs=(*(folder for folder in pair_folders(run, index) if shards(folder)), *whole),
-        mixed=tuple(source for source in own if isinstance(source, PairSource)),
+        pairs=tuple(path for path in pair_paths(run, index) if path not in {Path(share.path) for share in mixed}),
+        mixed=mixed,
         round_folder=run.folder.round(index),
         config=run.config.train,
         previous_adapter=run.policy_adapter(index),
@@ -49,8 +49,14 @@ def _train_pairs(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:
         logs=run.folder.path / "logs",
         trust_remote_code=run.config.engine.trust_remote_code,
         held_out=held_out_prompts(run),
+        rewards=run.rewards(index),
     )
-    return train_dpo(job)
+    return {"dpo": train_dpo, "sft": train_pair_sft}[run.config.train.method](job)
+
+
+def pair_paths(run: Run, index: int) -> tuple[Path, ...]:
+    """Where the pairs lie that a round trains on: the folders that hold any, and the person's own files."""
+    return (*(folder for folder in pair_folders(run, index) if shards(folder)), *own_pairs(run, index))
 
 
 def _train_warm_up(run: Run, index: int, stream: IO[str]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def split_of(messages: Sequence[Message], group: str | None, shares: SplitShares
 
 
 # Words that carry no matter of their own; two prompts that differ in these alone ask the same.
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     [
         "a",
         "an",
@@ -132,7 +132,7 @@ def content_words(text: str) -> list[str]:
     A text of function words only is one word: itself. Without spaces between words, a phrase counts as a word.
     """
     text = normalise(text)
-    return [word for word in re.findall(r"\w+", text) if word not in _FUNCTION_WORDS] or [text]
+    return [word for word in re.findall(r"\w+", text) if word not in FUNCTION_WORDS] or [text]
 
 
 def content_key(messages: Sequence[Message]) -> str:

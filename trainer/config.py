@@ -37,11 +37,27 @@ class LoraSettings(Settings):
         return self
 
 
+class RewardGate(Settings):
+    """Which pairs a reward model leaves for training; give one of the two."""
+
+    least_margin: float | None = None
+    """Pairs whose margin (reward of chosen minus reward of rejected) is below this are left out."""
+    keep_share: float | None = Field(None, gt=0.0, le=1.0)
+    """The share of the pairs that stays, those of the largest margins."""
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.least_margin is None) == (self.keep_share is None):
+            raise ValueError("expected one of least_margin and keep_share, such as reward_gate: {least_margin: 0.0}")
+        return self
+
+
 class TrainConfig(LossSettings):
     """One round of preference training. The defaults suit real instruction-tuned models of 1 to 10 B parameters."""
 
-    method: Literal["dpo"] = "dpo"
-    """The loss: DPO (Rafailov et al. 2023)."""
+    method: Literal["dpo", "sft", "reward"] = "dpo"
+    """What is trained on the pairs: `dpo` prefers chosen over rejected (Rafailov et al. 2023), `sft` learns to say the
+    chosen answers, `reward` trains a reward model alone, as `reward:` says, and no policy (docs/training.md)."""
     beta: float = Field(0.1, gt=0.0)
     """How dearly the policy pays for leaving the reference. 0.1 is the paper's; lower moves further."""
     sft_weight: float = Field(0.0, ge=0.0)
@@ -85,6 +101,11 @@ class TrainConfig(LossSettings):
     contradictions: Literal["drop", "keep"] = "drop"
     """Of pairs that prefer the same two texts on the same prompt in opposite ways, in whatever rounds or files they
     are: `drop` trains on none, lists and counts them; `keep` trains on all."""
+    reward_gate: RewardGate | None = None
+    """Leave out pairs by the rewards that stage reward gave them, listed and counted; each round then has the stage."""
+    shortcut_pairs: int = Field(256, ge=0)
+    """Pairs on which base and policy are asked, before training, whether something else than the principles tells
+    chosen from rejected (length, words, whose voice it is); 0 asks nothing."""
     warm_up: Literal["none", "sft"] = "none"
     """`sft` first trains the base on the revisions of a first pass (the supervised stage of Constitutional AI)."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -112,14 +133,43 @@ class TrainConfig(LossSettings):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
+        problems = unused_settings(self)
         if self.start_from == "initial" and self.pairs == "this_round":
-            raise ValueError(
+            problems.append(
                 "start_from is initial with pairs: this_round, which forgets what earlier rounds taught; "
                 "expected pairs: all_rounds (or none given), or start_from: previous"
             )
         if self.pairs_per_step % self.pairs_per_micro_batch:
-            raise ValueError(
+            problems.append(
                 f"pairs_per_step is {self.pairs_per_step} and pairs_per_micro_batch {self.pairs_per_micro_batch}; "
                 "expected the first to be a multiple of the second"
             )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+
+_DATA = {"method", "pairs", "pairs_from", "contradictions", "max_tokens", "device", "dtype"}
+_OPTIMIZER = {"learning_rate", "schedule", "warm_up_share", "epochs", "max_steps", "pairs_per_step",
+              "pairs_per_micro_batch", "max_gradient_norm", "gradient_checkpointing"}  # fmt: skip
+USED = {"sft": _DATA | _OPTIMIZER | {"lora", "start_from", "reward_gate", "warm_up"}, "reward": _DATA}
+"""What a method other than DPO takes of the section."""
+
+
+def unused_settings(config: TrainConfig) -> list[str]:
+    """What is set and would change nothing under the method, in words; at its default a setting is as good as unset."""
+    used, defaults = USED.get(config.method), TrainConfig.model_fields
+    if used is None:
+        return []
+    unused = [
+        f"{name} ({_short(getattr(config, name))})"
+        for name, field in defaults.items()
+        if name not in used and getattr(config, name) != field.get_default(call_default_factory=True)
+    ]
+    way_out = "a reward model has its settings under reward:" if config.method == "reward" else "leave them out"
+    return [f"method is {config.method}, which makes no use of {', '.join(unused)}; {way_out}"] if unused else []
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else f"{text[:37]}..."

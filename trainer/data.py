@@ -55,11 +55,20 @@ class PairSet:
     """Pairs to train on whose prompt is held out for validation or test."""
     contradictory: tuple[str, ...] = ()
     """Pairs that prefer what another one, of whatever round or source, says is the worse of the same two texts."""
+    low_reward: tuple[str, ...] = ()
+    """Pairs that `train.reward_gate` leaves out."""
 
     @property
     def left_out(self) -> dict[str, tuple[str, ...]]:
         """The ids of what is left out, by reason."""
-        return {reason: getattr(self, reason) for reason in ("too_long", "same_tokens", "held_out", "contradictory")}
+        reasons = (
+            "too_long",
+            "same_tokens",
+            "held_out",
+            "contradictory",
+            *(("low_reward",) if self.low_reward else ()),
+        )
+        return {reason: getattr(self, reason) for reason in reasons}
 
 
 def load_pairs(

@@ -36,6 +36,9 @@ from trainer.model import (
     prepare_environment,
 )
 from trainer.pair_sources import PairSource
+from trainer.reward_gate import apply_gate
+from trainer.shortcut_alarms import shortcut_alarms
+from trainer.shortcut_probe import probe_policies
 from trainer.training_log import FIGURES, LOG, TrainingLog
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ class TrainJob:
     round, `initial_adapter` the one that drafted round 0; None is the base itself. `round_folder` receives adapter/,
     training.jsonl, probe.json and, where pairs were left out, left_out.json with their ids; while it trains checkpoint/
     too, which stays until whoever keeps the run removes it. `logs` receives TensorBoard's files (by default `logs/`
-    beside the round). `held_out` are the prompts that may not be trained on.
+    beside the round). `held_out` are the prompts that may not be trained on; `rewards` is where the rewards for
+    `config.reward_gate` lie.
     """
 
     model: str
@@ -66,6 +70,7 @@ class TrainJob:
     trust_remote_code: bool = False
     held_out: HeldOut = NOTHING_HELD_OUT
     mixed: tuple[PairSource, ...] = ()
+    rewards: Path | None = None
 
     @property
     def sources(self) -> tuple[str | PairSource, ...]:
@@ -93,7 +98,7 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     """
     started = time.monotonic()
     prepare_environment(job.model)
-    tokenizer, pairs, sources = _read_inputs(job)
+    tokenizer, pairs, sources = read_inputs(job)
     policy, base = _begin_policy(job)
     # Only now: these import the training libraries, which take seconds, and the inputs are known to be good.
     from trainer.pair_trainer import attach_reference, build_trainer, training_arguments
@@ -107,15 +112,17 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments, soft_labels=soft)
     with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
         attach_reference(trainer, pairs.train, pairs.validation, reference)
+    shortcuts = probe_policies(trainer, tokenizer, job, pairs.train)
     with _writing(job.round_folder):
-        checkpoints, alarms = _checkpoints(job, pairs, base), mixing_alarms(sources)
+        checkpoints = _checkpoints(job, pairs, base)
+        alarms = [*mixing_alarms(sources), *shortcut_alarms(shortcuts)]
         log = _train(trainer, job, steps, checkpoints, alarms, has_validation=bool(pairs.validation))
         probe = _probe(trainer, job, pairs)
         digest = save_adapter(policy, job.round_folder / "adapter", model=job.model, base=base)
         _write_probe(job, probe, digest)
-        _write_left_out(job, pairs)
-    seconds = round(time.monotonic() - started, 2)
-    return _summary(job, pairs, log, digest) | {"sources": sources, "seconds": seconds}
+        write_left_out(job, pairs)
+    told = {"sources": sources} | ({"shortcuts": shortcuts} if shortcuts else {})
+    return _summary(job, pairs, log, digest) | told | {"seconds": round(time.monotonic() - started, 2)}
 
 
 def _placement(config: TrainConfig) -> tuple[Literal["cpu", "cuda"], Literal["float32", "bfloat16"]]:
@@ -128,7 +135,7 @@ def _adapters(job: TrainJob) -> list[Path]:
     return list(dict.fromkeys(folder for folder in (job.previous_adapter, job.initial_adapter) if folder))
 
 
-def _read_inputs(job: TrainJob) -> tuple[Any, PairSet, list[dict[str, Any]]]:
+def read_inputs(job: TrainJob) -> tuple[Any, PairSet, list[dict[str, Any]]]:
     """The tokeniser, the pairs, and how many of each source are trained on.
 
     Everything that can be wrong with the inputs shows here, within seconds and before the weights are read.
@@ -141,6 +148,9 @@ def _read_inputs(job: TrainJob) -> tuple[Any, PairSet, list[dict[str, Any]]]:
     keep, soft = job.config.contradictions == "keep", job.config.soft_labels
     paths = (*job.pairs, *(Path(source.path) for source in job.mixed))
     pairs = load_pairs(paths, tokenizer, most, job.held_out, keep_contradictions=keep, soft_labels=soft)
+    if job.config.reward_gate:
+        assert job.rewards is not None, "a gate needs the rewards of its round"
+        pairs = apply_gate(pairs, job.config.reward_gate, job.rewards)
     train, sources = mixed(pairs.train, job.sources, seed=f"{job.seed} {job.round_folder.name}")
     return tokenizer, replace(pairs, train=train), sources
 
@@ -190,13 +200,14 @@ def _train(
             display.note(f"train {folder.name}: goes on after optimizer step {checkpoints.begun_at}")
         log = TrainingLog(folder / LOG, board, display, checkpoints.begun_at)
         watch(trainer, log)
+        log.raise_alarms(alarms)
         try:
             if has_validation and not checkpoints.begun_at:
                 trainer.evaluate()
             trainer.train_with_checkpoints(checkpoints, log.sync)
             if has_validation:
                 trainer.evaluate()
-            log.raise_alarms([*_alarms_of(log, job.config), *alarms])
+            log.raise_alarms(_alarms_of(log, job.config))
         finally:
             log.close()
     return log
@@ -225,7 +236,8 @@ def _write_probe(job: TrainJob, sequences: list[dict[str, Any]], digest: str) ->
     write_json_atomic(job.round_folder / "probe.json", value)
 
 
-def _write_left_out(job: TrainJob, pairs: PairSet) -> None:
+def write_left_out(job: TrainJob, pairs: PairSet) -> None:
+    """The ids of what is not trained on, by reason; no file where there are none."""
     path = job.round_folder / "left_out.json"
     if any(pairs.left_out.values()):
         write_json_atomic(path, pairs.left_out)
@@ -257,6 +269,7 @@ def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> di
         "same_tokens": len(pairs.same_tokens),
         "held_out": len(pairs.held_out),
         "contradictory": len(pairs.contradictory),
+        **({"low_reward": len(pairs.low_reward)} if config.reward_gate else {}),
         "steps": len(log.steps),
         "first_loss": log.steps[0]["loss"],
         **{key: mean(last_tenth(log.steps), key) for key in FIGURES},

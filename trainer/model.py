@@ -93,11 +93,20 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise _cannot_load(model, "model", error) from error
-    if device == "cpu" and loaded.num_parameters() < _SMALL and "OMP_NUM_THREADS" not in os.environ:
-        # Threads gain little on matrices this small, and on a busy machine their waiting for each other made training
-        # 20 times slower.
-        torch.set_num_threads(1)
+    spare_threads(loaded, device)
     return loaded.to(device).eval().requires_grad_(False)
+
+
+def spare_threads(model: Any, device: Literal["cpu", "cuda"]) -> None:
+    """Compute on one thread where the model is small; unless the environment says how many.
+
+    Threads gain little on matrices this small, and on a busy machine their waiting for each other made training 20
+    times slower.
+    """
+    import torch
+
+    if device == "cpu" and model.num_parameters() < _SMALL and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _cannot_load(model: str, what: str, error: Exception) -> ConfigError:

@@ -186,9 +186,9 @@ def _split(row: dict[str, Any], place: Split | None) -> Literal["train", "valida
 def _sides(row: dict[str, Any]) -> tuple[Side, Side, Side]:
     values = [row[name] for name in _COLUMNS]
     if all(isinstance(value, str) for value in values):
-        for name, value in zip(_COLUMNS, values, strict=True):
-            if not value.strip():
-                raise RowProblem("empty", f"{name} is empty; expected text")
+        empty = [f"{name} is empty" for name, value in zip(_COLUMNS, values, strict=True) if not value.strip()]
+        if empty:
+            raise RowProblem("empty", f"{' and '.join(empty)}; expected text")
         return values[0], values[1], values[2]
     if not all(isinstance(value, Sequence) and not isinstance(value, str) for value in values):
         kinds = ", ".join(f"{name} is {type(value).__name__}" for name, value in zip(_COLUMNS, values, strict=True))

@@ -53,21 +53,25 @@ def probe_sequences(trainer: Any, pairs: Sequence[EncodedPair], previous: str | 
     return _until_enough(found)
 
 
-def probe_rows(model: Any, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same for rows with labels and an adapter that began from the base, which is the policy before it.
+def probe_rows(model: Any, rows: Sequence[dict[str, Any]], previous: str | None = None) -> list[dict[str, Any]]:
+    """The same for rows with labels.
 
     Args:
         model: holds the trained adapter.
         rows: candidates, with `input_ids` and `labels`, -100 before the answer.
+        previous: name of the earlier policy's adapter, None for the base.
     """
+    from trl.trainer.utils import use_adapter
+
     model.eval()
     found, tokens = [], 0
     for row in rows:
         first = max(1, next(place for place, label in enumerate(row["labels"]) if label != NOT_IN_LOSS))
-        new = _answer_logps(model, row["input_ids"], first)
-        with model.disable_adapter():
-            previous = _answer_logps(model, row["input_ids"], first)
-        found.append({"token_ids": row["input_ids"], "first": first, "new": new, "previous": previous})
+        with use_adapter(model, TRAINED):
+            new = _answer_logps(model, row["input_ids"], first)
+        with use_adapter(model, previous):
+            old = _answer_logps(model, row["input_ids"], first)
+        found.append({"token_ids": row["input_ids"], "first": first, "new": new, "previous": old})
         tokens += len(new)
         if tokens >= _CANDIDATE_TOKENS:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig as TrlSettings
 from trl import SFTTrainer
 
+from records.errors import StageError
 from records.progress import Progress
 from trainer.sft_config import SftConfig, SftJob
 
@@ -39,6 +41,11 @@ class _StepLog(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
             return
+        if not all(math.isfinite(float(logs[name])) for name in ("loss", "grad_norm")):
+            raise StageError(
+                f"optimizer step {state.global_step}: the loss is not a finite number; nothing was saved. Lower the "
+                "learning rate, then run the same command again."
+            )
         self._display.advance(loss=float(logs["loss"]))
         if self._path:
             line = {"step": state.global_step, **{name: float(logs[name]) for name in FIGURES}}
@@ -70,6 +77,14 @@ def build_trainer(
     return trainer
 
 
+def evaluate(trainer: RowTrainer, rows: Sequence[dict[str, Any]], prefix: str) -> dict[str, float]:
+    """What the model makes of rows that are not trained on: `loss` and `mean_token_accuracy`, under the prefix."""
+    trainer.eval_dataset = Dataset.from_list(list(rows))
+    trainer.evaluate()
+    found = trainer.state.log_history[-1]  # TRL's own figures are logged and not returned
+    return {f"{prefix}_{name}": float(found[f"eval_{name}"]) for name in FIGURES[:2]}
+
+
 def _settings(job: SftJob, folder: Path, *, on_cpu: bool) -> TrlSettings:
     config = job.config
     if job.tensorboard:
@@ -83,7 +98,9 @@ def _settings(job: SftJob, folder: Path, *, on_cpu: bool) -> TrlSettings:
         lr_scheduler_type=config.schedule,
         warmup_steps=config.warm_up_share,
         num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.rows_per_micro_batch,
+        per_device_eval_batch_size=config.rows_per_micro_batch,
         gradient_accumulation_steps=config.rows_per_step // config.rows_per_micro_batch,
         max_grad_norm=config.max_gradient_norm,
         # Trainings are short: 0.999 would remember the large first gradients through half of one.
@@ -93,7 +110,7 @@ def _settings(job: SftJob, folder: Path, *, on_cpu: bool) -> TrlSettings:
         # The rows come with ids and labels; with these two TRL changes neither.
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        gradient_checkpointing=False,
+        gradient_checkpointing=config.gradient_checkpointing,
         logging_steps=1,
         save_strategy="no",
         report_to=["tensorboard"] if job.tensorboard else [],

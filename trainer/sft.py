@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import IO, Any, Literal
 
@@ -22,11 +22,11 @@ from records.digest import adapter_digest
 from records.errors import DataError, StageError
 from records.progress import progress
 from records.rows import Message
-from trainer.adapter import begin_adapter, save_adapter
+from trainer.adapter import begin_adapter, check_same_base, digest_of, loaded_beside, save_adapter
 from trainer.alarms import last_tenth, mean
 from trainer.model import base_digest, choose_device, context_of, load_model, load_tokenizer, prepare_environment
 from trainer.probe import NOT_IN_LOSS, probe_rows
-from trainer.sft_config import SftJob, SftRow
+from trainer.sft_config import SftConfig, SftJob, SftRow
 
 LossOn = Literal["answer", "conversation"]
 _SUMMARY = ("loss", "mean_token_accuracy")
@@ -86,24 +86,46 @@ def train_sft(job: SftJob, rows: Iterable[SftRow], stream: IO[str] | None = None
         raise StageError(f"{job.output} exists already; expected a new folder. Remove it or name another.")
     prepare_environment(job.model)
     tokenizer, encoded, too_long = _read_inputs(job, rows)
+    figures = train_encoded(job, tokenizer, encoded, stream=stream)
+    _write_left_out(job, too_long)
+    return figures | {"too_long": len(too_long), "seconds": round(time.monotonic() - started, 2)}
+
+
+def train_encoded(
+    job: SftJob,
+    tokenizer: Any,
+    encoded: list[dict[str, Any]],
+    validation: Sequence[dict[str, Any]] = (),
+    *,
+    stream: IO[str] | None = None,
+) -> dict[str, Any]:
+    """Train on rows that are ids already and write the result, with the probe where the job asks for one.
+
+    Returns:
+        The figures of `train_sft` without `too_long` and `seconds`; with validation rows their `eval_loss` and
+        `eval_mean_token_accuracy` after training, and `first_eval_...` before.
+
+    Raises:
+        ConfigError: the model, the adapter that training goes on from, or a setting cannot be used.
+        StageError: the loss stopped being a number; nothing was saved.
+    """
     model, base = _load(job)
     units = join_rows(encoded, job.config.block_tokens, job.seed) if job.config.block_tokens else encoded
-    steps = _train(model, tokenizer, units, job, stream)
-    probe = probe_rows(model, encoded) if job.probe else []
-    _save(model, job, base)
-    _write_left_out(job, too_long)
+    steps, evaluated = _train(model, tokenizer, (units, validation), job, stream)
     if job.probe:
-        write_json_atomic(
-            job.probe, {"new_digest": adapter_digest(job.output), "previous_digest": "", "sequences": probe}
-        )
+        with loaded_beside(model, job.previous, job.model) as previous:
+            probe = probe_rows(model, encoded, previous)
+    _save(model, job, base)
+    if job.probe:
+        digests = {"new_digest": adapter_digest(job.output), "previous_digest": digest_of(job.previous)}
+        write_json_atomic(job.probe, {**digests, "sequences": probe})
     return {
         "method": "sft",
         "rows": len(encoded),
-        "too_long": len(too_long),
         "tokens": sum(row["length"] for row in encoded),
         "steps": len(steps),
-        "seconds": round(time.monotonic() - started, 2),
         **{name: mean(last_tenth(steps), name) for name in _SUMMARY},
+        **evaluated,
     }
 
 
@@ -134,27 +156,44 @@ def _load(job: SftJob) -> tuple[Any, str]:
 
     # What is trained is float32 whatever the checkpoint holds: small updates vanish in bfloat16.
     device = choose_device(job.config.device)
-    model = load_model(job.model, device=device, dtype="float32", trust_remote_code=job.trust_remote_code)
+    dtype = job.config.dtype if job.config.lora else "float32"
+    model = load_model(job.model, device=device, dtype=dtype, trust_remote_code=job.trust_remote_code)
     base = base_digest(model)
+    for folder in (job.start, job.previous):
+        if folder:
+            check_same_base(folder, base, job.model)
     set_seed(job.seed)
     if job.config.lora:
-        return begin_adapter(model, job.config.lora, name=job.model, start=None), base
+        return begin_adapter(model, job.config.lora, name=job.model, start=job.start), base
     return model.requires_grad_(True), base
 
 
 def _train(
-    model: Any, tokenizer: Any, encoded: list[dict[str, Any]], job: SftJob, stream: IO[str] | None
-) -> list[dict[str, float]]:
-    """Train in place; returns the figures of every optimizer step."""
-    from trainer.row_trainer import build_trainer
+    model: Any,
+    tokenizer: Any,
+    rows: tuple[list[dict[str, Any]], Sequence[dict[str, Any]]],
+    job: SftJob,
+    stream: IO[str] | None,
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Train in place; returns the figures of every optimizer step, and those of the validation rows."""
+    from trainer.row_trainer import build_trainer, evaluate
 
+    encoded, validation = rows
     scratch = job.output.with_name(f".{job.output.name}.sft")
-    steps = math.ceil(job.config.epochs * math.ceil(len(encoded) / job.config.rows_per_step))
-    with progress(f"sft {job.output.parent.name}/{job.output.name}", steps, stream) as display:
+    title, steps = f"sft {job.output.parent.name}/{job.output.name}", row_steps(job.config, len(encoded))
+    with progress(title, steps, stream) as display:
         trainer = build_trainer(model, tokenizer, encoded, job, scratch, display)
+        evaluated = evaluate(trainer, validation, "first_eval") if validation else {}
         trainer.train()
+        evaluated |= evaluate(trainer, validation, "eval") if validation else {}
     shutil.rmtree(scratch, ignore_errors=True)
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [entry for entry in trainer.state.log_history if "loss" in entry], evaluated
+
+
+def row_steps(config: SftConfig, rows: int) -> int:
+    """Optimizer steps that training on so many rows takes."""
+    steps = math.ceil(config.epochs * math.ceil(rows / config.rows_per_step))
+    return min(steps, config.max_steps) if config.max_steps else steps
 
 
 def _save(model: Any, job: SftJob, base: str) -> None:

@@ -66,6 +66,12 @@ class SftConfig(SftSettings):
 
     lora: LoraSettings | None = LoraSettings()
     """The adapter that is trained; null trains all weights and writes a whole model."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    gradient_checkpointing: bool = False
+    """Recompute activations instead of keeping them: far less memory, about a third more time."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the frozen weights under an adapter, which is float32 itself; float32 where all weights train."""
 
 
 class SftJob(Settings):
@@ -76,6 +82,10 @@ class SftJob(Settings):
     output: Path
     """The folder to write: an adapter, or a whole model where `config.lora` is null. It must not hold one yet."""
     config: SftConfig = SftConfig()
+    start: Path | None = None
+    """The adapter that training goes on from; None begins a fresh one."""
+    previous: Path | None = None
+    """The adapter of the policy before this one, which the probe compares with; None is the base."""
     seed: int = 0
     """Of the order of the rows and of the adapter's first weights."""
     left_out: Path | None = None

@@ -87,7 +87,7 @@ class TrainingLog:
 
     def raise_alarms(self, alarms: Sequence[dict[str, str]]) -> None:
         """Keep what `trainer.alarms` found; a person who watches sees it at once, and the process's log holds it."""
-        self.alarms = list(alarms)
+        self.alarms += alarms
         for alarm in alarms:
             logging.getLogger(__name__).warning("%s: %s", alarm["name"], alarm["message"])
             self._display.note(f"alarm: {alarm['message']}")

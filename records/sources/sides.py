@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from records.markdown import one_line
@@ -59,21 +59,29 @@ def check_sides(prompt: Sequence[Message], chosen: Sequence[Message], rejected: 
     """Hold a row to its shape: a prompt that ends with a user turn, and one assistant turn with text on each side.
 
     Raises:
-        RowProblem: it has another shape; names the side.
+        RowProblem: it has another shape; names each side that is wrong.
     """
+    found = list(_faults(prompt, chosen, rejected))
+    if found:
+        raise RowProblem(found[0][0], "; ".join(message for _, message in found))
+
+
+def _faults(
+    prompt: Sequence[Message], chosen: Sequence[Message], rejected: Sequence[Message]
+) -> Iterator[tuple[RowReason, str]]:
     roles = [message.role for message in prompt]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if spoken != ["user", "assistant"] * (len(spoken) // 2) + ["user"]:
         found = ", ".join(roles) or "none"
-        raise RowProblem("turns", f"turns of prompt are {found}; expected user and assistant in turn, a user turn last")
-    if not prompt[-1].content.strip():
-        raise RowProblem("empty", "prompt is empty; expected text")
+        yield "turns", f"turns of prompt are {found}; expected user and assistant in turn, a user turn last"
+    elif not prompt[-1].content.strip():
+        yield "empty", "prompt is empty; expected text"
     for name, answer in (("chosen", chosen), ("rejected", rejected)):
         if [message.role for message in answer] != ["assistant"]:
             found = ", ".join(message.role for message in answer) or "none"
-            raise RowProblem("turns", f"turns of {name} are {found}; expected one assistant turn")
-        if not answer[0].content.strip():
-            raise RowProblem("empty", f"{name} is empty; expected text")
+            yield "turns", f"turns of {name} are {found}; expected one assistant turn"
+        elif not answer[0].content.strip():
+            yield "empty", f"{name} is empty; expected text"
 
 
 def common_length(first: Sequence[Any], second: Sequence[Any]) -> int:

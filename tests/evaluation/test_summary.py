@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from evaluation.intervals import wilson
 from evaluation.rows import DraftRow
 from evaluation.summary import changes, summarise
 from records.errors import DataError
+from records.intervals import wilson
 from tests.evaluation.toy import CONSTITUTION, row
 from tests.scripted import author_of
 

@@ -172,3 +172,21 @@ def test_the_settings_are_described_though_starts_do_not_read_their_descriptions
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert told in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ((), "training: dpo, start_from previous, reference previous, beta 0.1, lr 5e-06"),
+        (("train.method=sft", "train.learning_rate=1e-4"), "training: sft, start_from previous, lr 0.0001"),
+        (("train.method=reward", "reward.folds=3"), "training: a reward model alone, lr 0.0001, folds 3"),
+    ],
+)
+def test_check_says_what_is_trained(command: Command, settings: tuple[str, ...], told: str) -> None:
+    status, said = command("check", "run.yaml", *settings)
+    assert status == 0 and told in said
+
+
+def test_check_refuses_settings_that_mean_nothing_under_the_method(command: Command) -> None:
+    told = refused(command, "check", "run.yaml", "train.method=sft", "train.beta=0.3", "train.reference=base")
+    assert "method is sft, which makes no use of beta (0.3), reference (base); leave them out" in told

@@ -82,8 +82,9 @@ def test_a_stage_that_failed_before_it_made_anything_takes_mended_settings(folde
     (folder.round(0) / "pairs" / "README.md").write_text("the card is no row")
     assert begin_stage(folder, stage, 0, {**INPUTS, "model": "x"})
     (folder.round(0) / "adapter").mkdir()
-    (folder.round(0) / "drafts").mkdir()
-    for name in ("drafts", "pairs"):
+    for name in ("drafts", "rewards"):
+        (folder.round(0) / name).mkdir()
+    for name in ("drafts", "pairs", "rewards"):
         (folder.round(0) / name / "part-00000.jsonl").write_text("{}\n")
     with pytest.raises(StaleStageError, match=r"model: was .x., now .abc."):
         begin_stage(folder, stage, 0, INPUTS)

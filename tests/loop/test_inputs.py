@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from loop.config import load_run_config
-from loop.folder import RunFolder
-from loop.inputs import Run, evaluate_inputs, generate_inputs, model_fingerprint, open_run, train_inputs
+from loop.folder import WARM_UP, RunFolder
+from loop.inputs import Run, evaluate_inputs, generate_inputs, open_run, train_inputs
+from loop.model_folder import model_fingerprint
+from loop.reward_inputs import reward_inputs
 from records.digest import digest_json
 from records.errors import ConfigError
 from tests.loop.scripted_run import CHAINS, write_model_folder, write_world
@@ -54,6 +56,10 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("train.soft_labels=true", {"train"}),
         ("train.checkpoint_every=5", set()),
         ("train.checkpoint_minutes=1", set()),
+        ("train.method=sft", {"train"}),
+        ("train.reward_gate.least_margin=0", {"train"}),
+        ("train.shortcut_pairs=0", set()),
+        ("reward.folds=3", set()),
         ("generate.drafts_per_prompt=2", {"generate"}),
         ("generate.passes=2", {"generate"}),
         ("generate.rating.margin=2", {"generate"}),
@@ -312,3 +318,22 @@ def test_a_run_begun_before_a_setting_existed_goes_on_where_it_is_not_given(worl
     """What a marker of an earlier release holds: the settings of generation that there were then."""
     then = {"draft", "critic", "revision", "principles", "verify", "reviser", "few_shots"}
     assert set(generate_inputs(opened(world), 0)["generate"]) == then
+    training = {*train_inputs(opened(world), 0)["train"]}
+    assert not training & {"contradictions", "reward_gate", "shortcut_pairs"}
+    warmed = {*train_inputs(opened(world, "train.warm_up=sft"), WARM_UP)["train"]}
+    assert not warmed & {"max_steps", "gradient_checkpointing", "dtype"}
+
+
+def test_rewards_depend_on_the_pairs_and_the_base_and_on_no_policy(world: Path) -> None:
+    def made_from(*overrides: str) -> str:
+        return digest_json(reward_inputs(opened(world, *overrides), 0))
+
+    before = made_from()
+    for override in ("reward.folds=3", "train.max_tokens=99", "train.contradictions=keep", "seed=7"):
+        assert made_from(override) != before, override
+    for override in ("train.beta=0.2", "train.method=sft", "train.reward_gate.keep_share=0.5", "evaluate.drafts=3"):
+        assert made_from(override) == before, override
+    pairs = world / "run" / "round_00" / "pairs"
+    pairs.mkdir(parents=True)
+    (pairs / "part-00000.jsonl").write_text("{}\n")
+    assert made_from() != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.dpo import DPO_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.strategies import STRATEGY_MUTANTS
+from tests.mutants.training import TRAINING_MUTANTS
 
 CHAIN, DPO = "tests/generator/test_chain.py", "tests/trainer/test_dpo.py"
 ENDPOINT, FAULTS = "tests/generator/test_endpoint.py", "tests/generator/test_endpoint_faults.py"
@@ -15,6 +16,7 @@ SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 MUTANTS = (
     *STRATEGY_MUTANTS,
     *DPO_MUTANTS,
+    *TRAINING_MUTANTS,
     Mutant(
         "chosen ranks last in an export for NeMo-RL",
         "records/layouts.py",

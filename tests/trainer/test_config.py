@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from trainer.config import TrainConfig
+from trainer.config import USED, TrainConfig
 from trainer.loss_config import loss_weights
 
 
@@ -112,3 +112,34 @@ def test_combinations_that_mean_something_are_taken(settings):
 def test_plain_dpo_is_the_default():
     assert loss_weights(TrainConfig(), 0.0) == {"sigmoid": 1.0}
     assert loss_weights(TrainConfig(), 0.5) == {"sigmoid": 1.0, "sft": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"method": "sft", "beta": 0.3, "sft_weight": 1.0, "reference": "initial"},
+            r"sft, which makes no use of beta \(0.3\), sft_weight \(1.0\), reference \(initial\); leave them out",
+        ),
+        (
+            {"method": "reward", "learning_rate": 1e-3, "lora": {"r": 8}, "reward_gate": {"least_margin": 0}},
+            r"method is reward, which makes no use of learning_rate \(0.001\), lora .*, reward_gate .*under reward:",
+        ),
+        # All that is wrong at once.
+        (
+            {"method": "sft", "beta": 0.3, "pairs_per_step": 10, "start_from": "initial", "pairs": "this_round"},
+            r"no use of beta .*expected pairs: all_rounds.*expected the first to be a multiple",
+        ),
+    ],
+)
+def test_settings_that_mean_nothing_under_a_method_are_refused_all_at_once(settings, words):
+    with pytest.raises(ValidationError, match=words):
+        TrainConfig.model_validate(settings)
+
+
+def test_what_a_method_uses_is_a_setting_and_what_is_at_its_default_is_as_good_as_unset():
+    assert USED.keys() == {"sft", "reward"} and all(used <= TrainConfig.model_fields.keys() for used in USED.values())
+    assert TrainConfig.model_validate({"method": "sft", "beta": 0.1, "learning_rate": 1e-3, "lora": {"r": 8}})
+    assert TrainConfig.model_validate({"method": "reward", "max_tokens": 99, "pairs_from": ["a.jsonl"]})
+    written = TrainConfig(method="sft").model_dump(mode="json")
+    assert TrainConfig.model_validate(written) == TrainConfig(method="sft"), "as config.json holds it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.intervals import effective_drafts, paired_difference, rate_by_prompt, wilson
+from records.intervals import effective_drafts, paired_difference, rate_by_prompt, wilson
 
 SIMULATIONS = 1000
 

@@ -17,8 +17,9 @@ import numpy as np
 
 _Z = 1.959963984540054  # 95 % two-sided
 
-Outcomes = Mapping[str, Sequence[bool]]
-"""By prompt id, whether each of its drafts showed the event; a prompt without drafts counts for nothing."""
+Outcomes = Mapping[str, Sequence[float]]
+"""By prompt id, whether each of its drafts showed the event; a prompt without drafts counts for nothing. Half an event
+(a tie) is 0.5."""
 
 
 @dataclass(frozen=True)
