@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loop.folder import WARM_UP, begin_stage, end_stage
-from loop.inputs import Run, held_out_prompts, pair_folders, train_inputs
+from loop.inputs import Run, held_out_prompts, own_pairs, pair_folders, train_inputs
 from records.rows import Pair
 from records.store import read_rows, shards
 from trainer.pair_sources import PairSource
