@@ -41,12 +41,12 @@ def rating_schema() -> dict[str, Any]:
 
 def parse_comparison(text: str, *, finish_reason: str) -> ComparisonReply | None:
     """The reply, or None where it was cut, breaks the schema, gives a key twice or the answer before the reasoning."""
-    return _parse(ComparisonReply, text, finish_reason)
+    return parse_reply(ComparisonReply, text, finish_reason=finish_reason)
 
 
 def parse_rating(text: str, *, finish_reason: str) -> RatingReply | None:
     """As `parse_comparison`; nothing is mended, and no number outside 1 to 5 is taken for one inside."""
-    return _parse(RatingReply, text, finish_reason)
+    return parse_reply(RatingReply, text, finish_reason=finish_reason)
 
 
 def _schema(answer: str, options: tuple[str, ...] | tuple[int, ...]) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def _schema(answer: str, options: tuple[str, ...] | tuple[int, ...]) -> dict[str
     }
 
 
-def _parse(kind: type[Reply], text: str, finish_reason: str) -> Reply | None:
+def parse_reply(kind: type[Reply], text: str, *, finish_reason: str) -> Reply | None:
+    """A reply of any such kind, read as strictly as `parse_comparison` says."""
     if finish_reason == "length":
         return None
     try:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from constitution.checks import check_problems, run_check
+from constitution.judgements import parse_reply
 from constitution.render import fenced, transcript
 from constitution.schema import Check
 from evaluation.rows import Asked
@@ -86,13 +87,9 @@ async def asked_by_judge(prompt: Prompt, text: str, judge: Seat) -> Asked | None
 
 
 def parse_asked(completion: Completion) -> Asked:
-    """The judge's answer; a reply that was cut or breaks the schema is `unparsed`, never a yes or a no."""
-    if completion.finish_reason == "length":
-        return "unparsed"
-    try:
-        return JudgeReply.model_validate_json(completion.text).answer
-    except ValidationError:
-        return "unparsed"
+    """The judge's answer; a reply that was cut, breaks the schema or answers before it reasons is `unparsed`."""
+    found = parse_reply(JudgeReply, completion.text, finish_reason=completion.finish_reason)
+    return found.answer if found else "unparsed"
 
 
 def require_valid_checks(prompts: list[Prompt]) -> None:

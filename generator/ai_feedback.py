@@ -7,7 +7,6 @@ preference is stored beside it: in the paper the normalised probability of the t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from constitution.render import comparison_question
@@ -18,6 +17,7 @@ from generator.gate import pass_gate
 from generator.judge import compare, mean_probability
 from generator.method import JUDGEMENT, Method
 from generator.story import ChainEnds, Story
+from generator.together import together
 from records.rows import Judgement
 
 
@@ -49,7 +49,7 @@ async def ask_the_judge(
         )
         return story.add_judgements(found, principle.id)
 
-    answers = await asyncio.gather(*(ask(principle) for principle in principles))
+    answers = await together(ask(principle) for principle in principles)
     return tuple(judgement for both in answers for judgement in both)
 
 

@@ -8,7 +8,6 @@ principle in fresh conversations.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from constitution.schema import Principle
@@ -18,6 +17,7 @@ from generator.drafts import draft_group, in_play, leave_out, require_two
 from generator.gate import pass_gate
 from generator.method import Method
 from generator.story import ChainEnds, Story
+from generator.together import together
 
 
 async def by_best_of_n(story: Story, principles: Sequence[Principle], method: Method) -> None:
@@ -48,7 +48,7 @@ async def judge_drafts(story: Story, principles: Sequence[Principle], method: Me
         if reason in ("unparsed", "inconsistent"):
             leave_out(story, number, reason)
 
-    await asyncio.gather(*(judge(number, text) for number, text in in_play(story).items()))
+    await together(judge(number, text) for number, text in in_play(story).items())
     require_two(story)
 
 

@@ -217,6 +217,11 @@ class GenerateConfig(Settings):
         """Each draft is a chain of its own, but for the strategies that choose among drafts."""
         return self.drafts_per_prompt if self.strategy == "revision" else 1
 
+    @property
+    def verifies_nothing(self) -> bool:
+        """Whether pairs of the rounds rest on a judge's word about two drafts, and not on verdicts."""
+        return self.strategy in ("ai_feedback", "rating")
+
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
         if self.strategy != "revision" and self.drafts_per_prompt < 2:
@@ -224,7 +229,7 @@ class GenerateConfig(Settings):
                 f"strategy {self.strategy} chooses among drafts of one prompt, and drafts_per_prompt is "
                 f"{self.drafts_per_prompt}; expected at least 2"
             )
-        if self.strategy != "revision" and self.draft.temperature == 0 and self.drafts_from is None:
+        if self.strategy != "revision" and self.draft.temperature == 0:
             raise ValueError(
                 f"strategy {self.strategy} chooses among drafts of one prompt, and draft.temperature is 0, at which a "
                 "policy drafts the same each time; expected a temperature above 0"
@@ -233,4 +238,6 @@ class GenerateConfig(Settings):
             raise ValueError(
                 f"strategy {self.strategy} rewrites nothing, and passes is {self.passes}; expected 1, or none given"
             )
+        if self.strategy != "rating" and self.rating != RatingConfig():
+            raise ValueError(f"rating is given, and strategy {self.strategy} rates nothing; expected strategy rating")
         return self

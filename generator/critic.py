@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from constitution.render import critique_request, verify_request
@@ -11,6 +10,7 @@ from generator.decide import decide_final
 from generator.method import CRITIQUE, VERIFICATION, Method
 from generator.seat import ask_verdict
 from generator.story import ChainEnds, Story
+from generator.together import together
 from records.rows import Message, Verdict
 
 
@@ -21,8 +21,7 @@ async def verdicts_on(
 
     With `asks` above one, a principle found broken is asked about again in fresh conversations, each worded anew.
     """
-    asked = [criticise(story, principle, text, method, candidate=candidate) for principle in principles]
-    first = await asyncio.gather(*asked)
+    first = await together(criticise(story, one, text, method, candidate=candidate) for one in principles)
     again = [principle for principle, verdict in zip(principles, first, strict=True) if verdict.verdict == "violates"]
     fresh = await ask_afresh(story, again, text, range(1, method.asks), method, candidate=candidate)
     return (*first, *fresh)
@@ -81,4 +80,4 @@ async def ask_afresh(
         story.add_verdict("verification", verdict, completions, candidate=candidate)
         return verdict
 
-    return tuple(await asyncio.gather(*(ask(principle, number) for principle in principles for number in asks)))
+    return tuple(await together(ask(principle, number) for principle in principles for number in asks))

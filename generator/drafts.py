@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from generator.engine import Completion
 from generator.method import DRAFT, Method
 from generator.seat import reply
 from generator.story import ChainEnds, Story, draft_of
+from generator.together import together
 from records.rows import Candidate
 
 
@@ -38,7 +37,7 @@ async def draft_group(story: Story, method: Method) -> dict[int, str]:
         story.add_call("draft", completion, candidate=number)
         return Candidate(draft=draft_of(completion, drafter), left_out="truncated" if is_cut(completion) else "")
 
-    story.candidates = list(await asyncio.gather(*(write(number) for number in range(method.drafts))))
+    story.candidates = await together(write(number) for number in range(method.drafts))
     seen: set[tuple[str, ...]] = set()
     for number, text in in_play(story).items():
         words = tuple(text.split())

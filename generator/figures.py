@@ -28,7 +28,8 @@ def count_outcomes(folder: Path, constitution: Constitution) -> dict[str, Any]:
     every check and whose rejected text fails all the named ones are `checked_pairs_right`.
 
     `new_violation_rate` is the share of final texts judged on principles not drawn for their prompt that break one of
-    those, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there are left out;
+    those; of rewrites, where no exact check finds that the draft broke it too. Texts with an unreadable verdict there
+    are left out;
     None where nothing beyond the drawn principles was judged. The rows of `damaged_shards` were made anew.
     `length_gap` is the mean of chosen minus rejected length in characters, `before` and `after` the filters.
     """
@@ -159,7 +160,9 @@ def _count_undrawn(row: dict[str, Any], constitution: Constitution, counts: Coun
 
 
 def _in_draft(check: Check | None, row: dict[str, Any]) -> bool:
-    """Whether an exact check finds the fault in the draft already."""
+    """Whether an exact check finds the fault in the draft already, of which the final text is a rewrite."""
+    if row.get("strategy", "revision") != "revision":
+        return False
     turns = [Message.model_validate(turn) for turn in row["prompt"]]
     return check is not None and run_check(check, turns, row["draft"]["text"]) == "violates"
 

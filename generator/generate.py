@@ -82,6 +82,7 @@ async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are
     display: Progress,
     filters: FilterConfig = _FILTERS,
     elsewhere: Elsewhere | None = None,
+    left_at: str | None = None,
 ) -> dict[str, Any]:
     """Run the chain of every prompt that has no row yet, filter the pairs, make Parquet of the rows, and count them.
 
@@ -95,6 +96,7 @@ async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are
         display: progress, counted in chains.
         filters: which verified pairs are left out again, once all chains are done.
         elsewhere: who runs the chains instead of this process; `in_flight` is then theirs to know.
+        left_at: the address at which workers that are there no more may have left rows of this round.
 
     Returns:
         The `generation` figures of report.json; `seconds` and `chains_per_second` are those of this call.
@@ -105,6 +107,10 @@ async def generate_pairs(  # noqa: PLR0913 - one more than usual: how chains are
     started, ran = time.monotonic(), 0
     while True:
         try:
+            if elsewhere is None:
+                collect(folder, left_at)  # what workers left that are there no more
+            else:
+                await elsewhere.collect()
             done, lost = await _run_missing(prompts, method, folder, in_flight, display, elsewhere)
             ran += done
             if lost:
@@ -148,10 +154,6 @@ async def _run_missing(
     elsewhere: Elsewhere | None,
 ) -> tuple[int, int]:
     """The chains that have no row yet; returns how many have one now, and how many still have none."""
-    if elsewhere is None:
-        collect(folder)  # what workers left that are there no more
-    else:
-        await elsewhere.collect()
     pairs, rejects = RowStore(folder / "pairs"), RowStore(folder / "rejects")
     write_card(folder / "pairs", Pair)
     write_card(folder / "rejects", Reject)
@@ -193,7 +195,7 @@ async def run_one(prompt: Prompt, index: int, method: Method) -> Pair | Reject:
     """One chain of a prompt, by the strategy of the stage."""
     if method.strategy == "revision":
         return await run_chain(prompt, method, index)
-    principles = principles_of(prompt, method)
+    principles = principles_of(prompt, method, index)
     story = Story(prompt, principles, method.provenance, strategy=method.strategy)
     return await told(story, _GROUPS[method.strategy](story, principles, method))
 

@@ -8,7 +8,6 @@ judge's probabilities of the two options where it writes its answer, normalised 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from constitution.render import compare_request
 from constitution.schema import Constitution
 from generator.engine import Completion, Position
 from generator.seat import Seat, ask_twice
+from generator.together import together
 from records.rows import Judgement, Message
 
 ALTERNATIVES = 20
@@ -62,7 +62,7 @@ async def compare(
         )
         return _judgement(a, b, completions[-1]), completions
 
-    return tuple(await asyncio.gather(ask(one, two), ask(two, one)))
+    return tuple(await together([ask(one, two), ask(two, one)]))
 
 
 def _judgement(a: str, b: str, completion: Completion) -> Judgement:

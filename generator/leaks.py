@@ -22,9 +22,9 @@ _ABOUT_REWRITING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # Every match of the above holds one of these; a text without any, which is quickly seen, needs no closer look.
-_STEMS = re.compile(
-    "revis|rewrit|rewrote|reword|rephras|improved|corrected|updated|edited|removed|critique|previous|original|comply|align",
-    re.IGNORECASE,
+_STEMS = (
+    *("revis", "rewrit", "rewrote", "reword", "rephras", "improved", "corrected", "updated", "edited", "removed"),
+    *("critique", "previous", "original", "comply", "align"),
 )
 # "Improve my sleep" and "the correct dose" ask for no rewriting: a broad verb counts only with a text to work on.
 _ASKS_FOR_REWRITING = re.compile(
@@ -62,7 +62,7 @@ def find_leak(
         rechecks: those about a rewrite, each with the rewrite it was about, whose words it may quote.
     """
     asked = " ".join(message.content for message in prompt)
-    talk = _talk(final, draft) if _STEMS.search(final) else []
+    talk = _talk(final, draft) if _may_talk(final) else []
     if talk and not _ASKS_FOR_REWRITING.search(asked):
         return f"talks about the rewriting: {talk[0][:80]!r}"
     final_words = _words(final)
@@ -73,6 +73,12 @@ def find_leak(
         if told:
             return f"quotes the critique: {min(told).strip()!r}"
     return None
+
+
+def _may_talk(text: str) -> bool:
+    # Outside ASCII other letters count as these without regard to case, such as a dotless i.
+    lower = text.lower()
+    return not text.isascii() or any(stem in lower for stem in _STEMS)
 
 
 def _talk(final: str, draft: str) -> list[str]:

@@ -91,7 +91,7 @@ def passes_of(prompt: Prompt, method: Method, index: int = 0) -> tuple[tuple[Pri
     return draw_passes(method.constitution, method.draw, seeds, method.passes)
 
 
-def principles_of(prompt: Prompt, method: Method) -> tuple[Principle, ...]:
-    """The principles that the drafts of a group are judged by."""
-    (principles,) = passes_of(prompt, method)
+def principles_of(prompt: Prompt, method: Method, index: int = 0) -> tuple[Principle, ...]:
+    """The principles that the drafts of one of a prompt's groups are judged by."""
+    (principles,) = passes_of(prompt, method, index)
     return principles

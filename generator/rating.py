@@ -6,7 +6,6 @@ alone, and the highest goes over a lower one. Ratings that tie say nothing, and 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from constitution.judgements import parse_rating, rating_schema
@@ -19,6 +18,7 @@ from generator.gate import pass_gate
 from generator.method import JUDGEMENT, Method
 from generator.seat import ask_twice
 from generator.story import ChainEnds, Story
+from generator.together import together
 from records.rows import Message
 
 
@@ -61,7 +61,7 @@ async def rate_drafts(story: Story, principles: Sequence[Principle], method: Met
         if rating is None:
             leave_out(story, number, "unparsed")
 
-    await asyncio.gather(*(rate(number, text) for number, text in in_play(story).items()))
+    await together(rate(number, text) for number, text in in_play(story).items())
     require_two(story)
 
 

@@ -131,13 +131,12 @@ async def ask_twice(
     Returns:
         Every completion: the last is the one to read, which may be unreadable too; one before it was.
     """
-    completions: list[Completion] = []
-    warmer = max(seat.sampling.temperature, RETRY_TEMPERATURE)
-    for asked in (seat, replace(seat, sampling=seat.sampling.model_copy(update={"temperature": warmer}))):
-        completions.append(await reply(asked, messages, stage=stage, schema=schema, alternatives=alternatives))
-        if is_read(completions[-1]):
-            break
-    return tuple(completions)
+    first = await reply(seat, messages, stage=stage, schema=schema, alternatives=alternatives)
+    if is_read(first):
+        return (first,)
+    warmer = {"temperature": max(seat.sampling.temperature, RETRY_TEMPERATURE)}
+    again = replace(seat, sampling=seat.sampling.model_copy(update=warmer))
+    return first, await reply(again, messages, stage=stage, schema=schema, alternatives=alternatives)
 
 
 async def ask_verdict(
@@ -154,11 +153,13 @@ async def ask_verdict(
     Returns:
         The verdict, and every completion: the last is the one it was read from, one before it could not be read.
     """
+    verdicts: list[Verdict] = []
 
-    def read(completion: Completion) -> Verdict:
-        return parse_verdict(principle, completion.text, finish_reason=completion.finish_reason)
+    def read(completion: Completion) -> bool:
+        verdicts.append(parse_verdict(principle, completion.text, finish_reason=completion.finish_reason))
+        return verdicts[-1].verdict != "unparsed"
 
-    completions = await ask_twice(
-        seat, messages, lambda one: read(one).verdict != "unparsed", stage=stage, schema=reply_schema(principle)
-    )
-    return read(completions[-1]), completions
+    completions = await ask_twice(seat, messages, read, stage=stage, schema=reply_schema(principle))
+    if len(verdicts) < len(completions):
+        read(completions[-1])
+    return verdicts[-1], completions

@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -195,6 +196,8 @@ class _Actor:
         if not self._job.config["scale"]["gpus_per_worker"]:
             # vLLM would bind the threads of every worker of a machine to the same cores.
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        with suppress(OSError):  # another machine may know none of it; a path that is then wrong is told as such
+            os.chdir(self._job.cwd)
         self._worker = await asyncio.to_thread(Worker.of, self._job, stream)
         proof = await self._worker.start(stream)
         return proof, self._worker.wants

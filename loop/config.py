@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from constitution.faults import describe_value, suggestion
 from constitution.yaml_file import Document, read_yaml
 from evaluation.config import EvaluateConfig
-from generator.config import EngineConfig, GenerateConfig
+from generator.config import EngineConfig, GenerateConfig, VerifyConfig
 from generator.critic_config import SECRET, CriticModel
 from generator.source_config import SourceEntry
 from loop.scale_config import ScaleConfig
@@ -62,6 +62,16 @@ class RunConfig(Settings):
     reward: RewardSettings = RewardSettings()
     """Settings of the reward model that `constitute reward`, and rounds with `train.reward_gate`, train on pairs."""
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        generate = self.generate
+        if generate.verifies_nothing and self.train.warm_up == "none" and generate.verify != VerifyConfig():
+            raise ValueError(
+                f"generate.verify is given, and strategy {generate.strategy} takes the judge's word and verifies "
+                "nothing; expected no verify, or strategy best_of_n, whose choice is verified"
+            )
+        return self
 
     @property
     def prompt_similarity(self) -> float | None:

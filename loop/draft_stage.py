@@ -19,9 +19,9 @@ from generator.method import Method
 from generator.principles import few_shot_turns
 from generator.seat import Seat
 from loop.engines import Engines, open_engines
-from loop.folder import WARM_UP, begin_stage, end_stage
+from loop.folder import WARM_UP, begin_stage, end_stage, stage_key
 from loop.hand_off import prove_hand_off
-from loop.inputs import Run, evaluate_inputs, generate_inputs
+from loop.inputs import Run, evaluate_inputs, generate_inputs, published_at
 from records.atomic import write_json_atomic
 from records.chat import check_template, encodable
 from records.features import write_card
@@ -50,7 +50,7 @@ async def draft_stage(run: Run, index: int, stages: tuple[str, ...], stream: IO[
     todo = [stage for stage in stages if begin_stage(run.folder, stage, index, inputs[stage](run, index))]
     if not todo:
         return
-    if "generate" in todo and (address := _published_at(run, index)):
+    if "generate" in todo and (address := published_at(run, index)):
         try_place(address)
     spread = run.config.scale.spread
     if spread:
@@ -171,8 +171,9 @@ async def _generate_rows(
             display=display,
             filters=run.config.generate.filters,
             elsewhere=elsewhere,
+            left_at=rows_address(run, index),
         )
-        if address := _published_at(run, index):
+        if address := published_at(run, index):
             copied = publish_round(run.folder.round(index), address)
             display.note(f"{copied} files copied to {address}, each held against its digest")
     return figures | {"train_pairs": figures["pairs"] - figures["validation_pairs"]}
@@ -188,7 +189,8 @@ async def _generate_on_workers(run: Run, index: int, engines: Engines, stream: I
     stream.write(f"starting {scale.workers} workers {f'at {scale.address}' if scale.address else 'on this machine'}\n")
     cluster = Cluster(scale, run.folder.path / "logs")
     try:
-        spread = Spread(scale, partial(job_of, run, index), cluster.hire, run.folder.round(index))
+        left_at = rows_address(run, index)
+        spread = Spread(scale, partial(job_of, run, index), cluster.hire, run.folder.round(index), left_at)
         return await _generate_rows(run, index, engines, stream, spread) | spread.figures
     finally:
         cluster.close()
@@ -229,9 +231,12 @@ def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
     return method, settings.in_flight or engines.chains_in_flight
 
 
-def _published_at(run: Run, index: int) -> str | None:
-    to, folder = run.config.generate.publish_to, run.folder
-    return f"{to.rstrip('/')}/{encodable(folder.path.name)}/{folder.round(index).name}" if to else None
+def rows_address(run: Run, index: int) -> str | None:
+    """Where workers put the rows of a round's stage, if not into the run folder; no other stage uses the place."""
+    if run.config.scale.rows is None:
+        return None
+    folder, key = run.folder, stage_key(run.folder, "generate", index)
+    return f"{run.config.scale.rows.rstrip('/')}/{encodable(folder.path.name)}/{folder.round(index).name}-{key}"
 
 
 def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Author) -> Provenance:
@@ -245,5 +250,5 @@ def _provenance(run: Run, index: int, policy: Author, critic: Author, writer: Au
         critic=critic,
         reviser=writer,
         verifier=critic,
-        asks=run.config.generate.verify.asks,
+        asks=1 if index != WARM_UP and run.config.generate.verifies_nothing else run.config.generate.verify.asks,
     )

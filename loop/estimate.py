@@ -130,12 +130,15 @@ def evaluation(calibration: Calibration, *, drafts: int, questions: int) -> dict
     """
     tokens = {}
     for name in ("prompt_tokens", "output_tokens"):
-        each = [_per_call(calibration, kind, name) for kind in ("draft", "critique")]
+        # Where nothing is criticised, a judge's reply about an answer is what comes nearest.
+        each = [_per_call(calibration, kinds, name) for kinds in (("draft",), ("critique", "rating", "judgement"))]
         tokens[name] = round(drafts * each[0] + questions * each[1])
     return {"drafts": drafts, "calls": drafts + questions, **tokens}
 
 
-def _per_call(calibration: Calibration, kind: str, name: str) -> float:
-    used = [cost.usage[kind] for cost in calibration.chains if kind in cost.usage]
+def _per_call(calibration: Calibration, kinds: Sequence[str], name: str) -> float:
+    """Of the first of these kinds of calls that was seen."""
+    found = ([cost.usage[kind] for cost in calibration.chains if kind in cost.usage] for kind in kinds)
+    used = next((usages for usages in found if usages), [])
     calls = sum(usage.calls for usage in used)
     return sum(getattr(usage, name) for usage in used) / calls if calls else 0.0

@@ -17,6 +17,7 @@ HOW = (
     "time between chains' ends under full load, on this machine as busy as it was just now.",
     "Later rounds are taken to be as the first: their policies mostly break fewer principles, which takes fewer calls, "
     "and draft with an adapter, which takes longer on a CPU.",
+    "Pairs are those before filters, which leave out duplicates and, where asked, balance lengths.",
 )
 
 
@@ -34,6 +35,8 @@ def estimate_text(config: str, told: Mapping[str, Any]) -> str:
     ]
     if rounds > 1:
         lines += ["", f"all {rounds} generations", *_table(told["all_rounds"])]
+    if told.get("warm_up_left_out"):
+        lines += ["", "The warm-up is not in these figures: it revises, and what was followed chooses among drafts."]
     if "cost" in told:
         lines += ["", f"cost at the endpoint: {figure(told['cost']['all_rounds'], 1.0, 2)}"]
     judged, trained = told["evaluation"], told["training"]

@@ -102,7 +102,9 @@ def expect(run: Run, calibration: Calibration, price: Price | None = None) -> di
     from loop import estimate as arithmetic
 
     prompts = run.prompts_of(0)
-    rounds = run.config.rounds + (run.config.train.warm_up != "none")
+    # A warm-up revises, whatever the rounds do; where those choose among drafts nothing like it was followed.
+    has_warm_up = run.config.train.warm_up != "none"
+    rounds = run.config.rounds + (has_warm_up and run.config.generate.strategy == "revision")
     each = run.config.generate.chains_per_prompt
     in_train = each * sum(prompt.split == "train" for prompt in prompts)
     generation = arithmetic.generation(calibration, chains=each * len(prompts), train_chains=in_train)
@@ -116,6 +118,7 @@ def expect(run: Run, calibration: Calibration, price: Price | None = None) -> di
             "seconds": round(calibration.ends[-1], 2),
         },
         "rounds": rounds,
+        "warm_up_left_out": has_warm_up and run.config.generate.strategy != "revision",
         "generation": generation,
         "all_rounds": {name: arithmetic.times(generation[name], rounds) for name in arithmetic.ADD_UP},
         "evaluation": _evaluation(run, calibration) | {"policies": run.config.rounds + 1},

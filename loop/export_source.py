@@ -17,6 +17,7 @@ from loop.folder import WARM_UP, RunFolder, round_index
 from loop.report import read_object
 from loop.rounds_table import headline
 from records.chat import encodable
+from records.compact import decided_moves
 from records.errors import ConfigError, DataError
 from records.rows import SCHEMA_VERSION, Author, Message, Outcome, Pair, Reject
 from records.store import read_rows, shards
@@ -177,8 +178,12 @@ def parse_rounds(text: str) -> tuple[int, ...]:
 
 def read_pairs(source: Source, tally: Tally) -> Iterator[tuple[Path, int, Pair]]:
     """Every pair of the rounds asked for, in order, with its folder and row number; what is wrong goes to the tally."""
-    for folder, _ in source.folders:
+    for folder, rejects in source.folders:
+        # Those that filters have decided on, where the decision is not yet carried out.
+        going = (decided_moves(rejects.parent) if rejects else None) or {}
         for number, pair in _read(folder, Pair, source, tally):
+            if pair.id in going:
+                continue
             message = _pair_fault(pair)
             if message:
                 tally.fault(folder, number, message)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,14 +85,22 @@ def begin_stage(folder: RunFolder, stage: str, index: int, inputs: dict[str, Any
     done = folder.done(stage, index)
     started_path = _started(folder, stage, index)
     # Begun and without anything to show, it begins anew: settings that could not work can be mended.
-    earlier = done or (_read_json(started_path) if _has_output(folder, stage, index) else None)
+    started = _read_json(started_path)
+    earlier = done or (started if _has_output(folder, stage, index) else None)
     if earlier is not None and earlier["digest"] != digest_json(inputs):
         raise StaleStageError(_stale(folder, stage, index, earlier["inputs"], inputs))
     if done is not None:  # a kill between the two markers left both
         started_path.unlink(missing_ok=True)
-    if done is None and earlier is None:
-        write_json_atomic(started_path, {"digest": digest_json(inputs), "inputs": inputs})
+    if done is None and earlier is None and (started is None or started["digest"] != digest_json(inputs)):
+        key = secrets.token_hex(8)
+        write_json_atomic(started_path, {"digest": digest_json(inputs), "inputs": inputs, "key": key})
     return done is None
+
+
+def stage_key(folder: RunFolder, stage: str, index: int) -> str:
+    """What tells this making of a stage from others, of this run's folder or of any other."""
+    marker = _read_json(_started(folder, stage, index)) or folder.done(stage, index) or {}
+    return str(marker.get("key", ""))
 
 
 def end_stage(
@@ -99,6 +108,7 @@ def end_stage(
 ) -> None:
     """Write the done-marker, last of all."""
     marker = {"digest": digest_json(inputs), "inputs": inputs, "outputs": outputs, "seconds": round(seconds, 2)}
+    marker["key"] = stage_key(folder, stage, index)
     crash_point("marker-before")
     write_json_atomic(folder.marker(stage, index), marker)
     crash_point("marker-after")

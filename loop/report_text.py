@@ -203,7 +203,7 @@ def _beyond_drawn(entries: Sequence[dict[str, Any]]) -> list[str]:
     """How often a rewrite breaks a principle that was not drawn for its prompt, where that was looked at."""
     rates = [(entry["round"], entry["generation"].get("new_violation_rate")) for entry in entries]
     lines = [
-        f"Round {index}: {percent(rate)} of the verified rewrites break a principle that was not drawn for the prompt."
+        f"Round {index}: {percent(rate)} of the final texts break a principle that was not drawn for the prompt."
         for index, rate in rates
         if rate is not None
     ]
@@ -250,11 +250,14 @@ def _contradictions(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def _hand_offs(report: dict[str, Any]) -> list[str]:
     """Whether the engine was shown to speak with each adapter that was trained."""
-    proofs = [(entry["round"], entry["evaluation"].get("hand_off")) for entry in report["rounds"]]
+    rounds = report["rounds"]
+    proofs = [(f"of training {one['round']}", one["evaluation"].get("hand_off")) for one in rounds]
+    others = [(one["round"], one.get("generation", {}).get("hand_off_round_0")) for one in rounds]
+    proofs += [(f"of round 0, which drafts in round {index} too", proof) for index, proof in others]
     lines = [
-        f"The engine speaks with the adapter of training {index}: {proof['outcome']} ({proof['nearer_new']} of "
+        f"The engine speaks with the adapter {which}: {proof['outcome']} ({proof['nearer_new']} of "
         f"{proof['tokens']} tokens nearer to it than to the policy before, p = {_number(proof['p_value'])})."
-        for index, proof in proofs
+        for which, proof in proofs
         if proof
     ]
     return [bullets(lines)] if lines else []

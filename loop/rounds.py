@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from loop.folder import STAGES, WARM_UP, begin_stage, take_back
-from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, train_inputs
+from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, published_at, train_inputs
 from loop.processes import Job, StageProcesses
 from loop.provenance import write_provenance
 from loop.reward_inputs import reward_inputs
 from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import ConfigError, StaleStageError
+from records.publish import is_published, publish_round
 from records.shard import DamagedShardError, check_shards
 from trainer.preferences import read_preferences
 
@@ -136,6 +137,16 @@ def run_stages(run: Run, job: Job, processes: StageProcesses, then: Job | None =
     )
     if todo:
         processes.run(Job(job.round, todo), then)
+    if "generate" in job.stages and "generate" not in todo:
+        _publish_what_is_done(run, job.round)
+
+
+def _publish_what_is_done(run: Run, index: int) -> None:
+    """Copy a round that was made before `generate.publish_to` was given, or under another address."""
+    address = published_at(run, index)
+    if address and not is_published(run.folder.round(index), address):
+        copied = publish_round(run.folder.round(index), address)
+        sys.stderr.write(f"round {index}: {copied} files copied to {address}, each held against its digest\n")
 
 
 def _require_the_stage_before(run: Run, index: int, stage: str) -> None:

@@ -30,6 +30,16 @@ SECONDS_TO_CLOSE = 60.0
 """At the end of a stage workers have so long to free their engines."""
 
 
+def _together(endpoints: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all workers' critics at an endpoint: counts added up, what differs side by side."""
+    counts = Counter[str]()
+    for figures in endpoints:
+        counts.update({name: value for name, value in figures.items() if isinstance(value, int)})
+    kinds = {name for figures in endpoints for name, value in figures.items() if not isinstance(value, int)}
+    words = {name: sorted({str(figures[name]) for figures in endpoints}) for name in sorted(kinds)}
+    return {**{name: ", ".join(found) for name, found in words.items()}, **counts}
+
+
 class WorkerDiedError(Exception):
     """A worker is gone: its process, its machine, or the way to it."""
 
@@ -60,7 +70,12 @@ class Spread:
     """One stage on several workers; what `generator.generate.Elsewhere` asks for."""
 
     def __init__(
-        self, scale: ScaleConfig, job: Callable[[str, int], Job], hire: Callable[[Job], Hand], folder: Path
+        self,
+        scale: ScaleConfig,
+        job: Callable[[str, int], Job],
+        hire: Callable[[Job], Hand],
+        folder: Path,
+        left_at: str | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
@@ -69,8 +84,9 @@ class Spread:
             job: what a start of a worker is told, from its name and its number.
             hire: begins a worker.
             folder: the round's.
+            left_at: the address that workers put their rows to, if not into the folder.
         """
-        self.scale, self.folder = scale, folder
+        self.scale, self.folder, self.left_at = scale, folder, left_at
         self._job, self._hire = job, hire
         self._starts = count()
         self._hands: dict[str, Hand] = {}
@@ -83,7 +99,7 @@ class Spread:
 
     async def collect(self) -> None:
         """See `Elsewhere.collect`."""
-        await asyncio.to_thread(collect, self.folder, self.scale.rows)
+        await asyncio.to_thread(collect, self.folder, self.left_at)
 
     async def run(self, chains: Iterator[tuple[str, Chain]], total: int, there: Counter[str], display: Progress) -> int:
         """See `Elsewhere.run`.
@@ -112,7 +128,7 @@ class Spread:
             await asyncio.gather(*slots, return_exceptions=True)
             closed = await self._stop_all(free=at_the_end)
             self.given_back += self.book.given_back
-        collected = await asyncio.to_thread(collect, self.folder, self.scale.rows, closed)
+        collected = await asyncio.to_thread(collect, self.folder, self.left_at, closed)
         self.duplicates += collected.duplicates
         self._tell_lost(collected.rows, total, display)
         return collected.rows
@@ -139,7 +155,7 @@ class Spread:
         endpoints = [figures["critic_endpoint"] for figures in self.engine_figures if "critic_endpoint" in figures]
         return {
             "engine_restarts": restarts["engine_restarts"],
-            **({"critic_endpoint": endpoints[0]} if endpoints else {}),
+            **({"critic_endpoint": _together(endpoints)} if endpoints else {}),
             "workers": self.scale.workers,
             "worker_deaths": self.deaths,
             "chains_given_back": self.given_back,
@@ -208,7 +224,7 @@ class Spread:
         hand.kill()
         self._hands.pop(name)
         self._up.discard(name)
-        if self.scale.rows is None:
+        if self.left_at is None:
             rows = await asyncio.to_thread(own_ids, self.folder, name)
             display.advance(self.book.finish(name, rows & self.book.held(name)))
         self.book.give_back(name)

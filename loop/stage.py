@@ -85,6 +85,9 @@ def load_libraries(folder: RunFolder, stages: tuple[str, ...]) -> None:
             import trainer.reward_trainer  # noqa: F401
     else:
         import loop.draft_stage  # noqa: F401
+        from generator.vllm_engine import load_vllm
+
+        load_vllm()
 
 
 def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: float) -> None:

@@ -6,6 +6,7 @@ Nothing here knows Ray; `loop/cluster.py` runs it as an actor, tests as a plain 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from generator.generate import Chain, run_one
 from generator.method import Method
 from generator.sources import PromptSet
 from loop.config import RunConfig
-from loop.draft_stage import generation, prove_drafters
+from loop.draft_stage import generation, prove_drafters, rows_address
 from loop.engines import Engines, open_engines
 from loop.folder import RunFolder
 from loop.inputs import Run
@@ -40,12 +41,17 @@ class Job:
     """Of this start of the worker, and of the folder of its rows: never used twice."""
     start: int
     """How many starts of the stage's workers came before."""
+    rows: str | None
+    """The address that its rows go to, if not into the run folder."""
+    cwd: str
+    """The working directory of whoever began the stage; what a run file names by a relative path lies in it."""
 
 
 def job_of(run: Run, index: int, name: str, start: int) -> Job:
     """What a worker is told of a round."""
     constitution, folder = run.constitution.model_dump(mode="json"), str(run.folder.path.resolve())
-    return Job(run.config.model_dump(mode="json"), folder, constitution, index, name, start)
+    config, rows = run.config.model_dump(mode="json"), rows_address(run, index)
+    return Job(config, folder, constitution, index, name, start, rows, os.getcwd())
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Worker:
             config, RunFolder(Path(job.folder)), Constitution.model_validate(job.constitution), PromptSet(), mode=""
         )
         engines = open_engines(run, job.round, ("generate",), stream, start=job.start)
-        rows = open_rows(config.scale.rows, run.folder.round(job.round), job.name)
+        rows = open_rows(job.rows, run.folder.round(job.round), job.name)
         method, _ = generation(run, job.round, engines)
         return cls(run, job, engines, method, rows)
 

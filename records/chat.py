@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from records.errors import ConfigError
 from records.rows import Message
-from records.words import WordIds, reads_by_word
+from records.words import TurnIds, WordIds, reads_by_word
 
 # Private-use code points, which no template and no tokeniser gives a meaning.
 _SEPARATOR = "\ue0f0\ue0f1"
@@ -202,19 +202,19 @@ def _plainly_encoded(tokenizer: Any, text: str) -> list[int]:
     # What transformers adds around this call takes as long as the call itself on short texts. It also sets this switch
     # before each call, so whoever called last has left it somewhere.
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    words = None if tokenizer.split_special_tokens else _words(tokenizer, backend)
-    return backend.encode(text, add_special_tokens=False).ids if words is None else words(text)
+    turns = None if tokenizer.split_special_tokens else _turns(tokenizer, backend)
+    return backend.encode(text, add_special_tokens=False).ids if turns is None else turns(text)
 
 
-# By tokeniser: the size of its vocabulary, and its words, or None for one that is not cut for. Kept beside it, since a
+# By tokeniser: the size of its vocabulary, and its turns, or None for one that is not cut for. Kept beside it, since a
 # copy of it must not take them along.
-_WORDS: WeakKeyDictionary[Any, tuple[int, WordIds | None]] = WeakKeyDictionary()
+_TURNS: WeakKeyDictionary[Any, tuple[int, TurnIds | None]] = WeakKeyDictionary()
 
 
-def _words(tokenizer: Any, backend: Any) -> WordIds | None:
+def _turns(tokenizer: Any, backend: Any) -> TurnIds | None:
     size = backend.get_vocab_size()
-    known = _WORDS.get(tokenizer)
+    known = _TURNS.get(tokenizer)
     if known is None or known[0] != size:
         words = WordIds(lambda text: backend.encode(text, add_special_tokens=False).ids)
-        known = _WORDS[tokenizer] = size, words if reads_by_word(backend) else None
+        known = _TURNS[tokenizer] = size, TurnIds(backend, words) if reads_by_word(backend) else None
     return known[1]

@@ -106,6 +106,12 @@ def send_folder(folder: Path, place: Place) -> None:
             _send(folder / name, place, name)
 
 
+def is_published(folder: Path, address: str) -> bool:
+    """Whether every shard of a finished round was copied to this address; digests are compared as they are copied."""
+    known = _known(folder, open_place(address))
+    return all(f"{name}/{path.name}" in known for name in ("pairs", "rejects") for path in shards(folder / name))
+
+
 def publish_round(folder: Path, address: str) -> int:
     """Copy the shards and cards of a finished round; those that are there already stay.
 

@@ -19,11 +19,6 @@ OBJECT_BYTES = 16 << 20
 OBJECT_SECONDS = 30.0
 
 
-def round_url(url: str, folder: Path) -> str:
-    """Where the objects of a round lie; `folder` is the round's in its run."""
-    return f"{url.rstrip('/')}/{folder.parent.name}/{folder.name}"
-
-
 class ObjectRows:
     """Whole objects behind an fsspec URL, none of which is ever changed; a row is safe when its object is.
 
@@ -66,13 +61,12 @@ class ObjectRows:
         self.settle(all=True)
 
 
-def list_objects(url: str, folder: Path) -> list[str]:
+def list_objects(place: str) -> list[str]:
     """The objects of a round, as URLs, by name.
 
     Raises:
         StageError: the place cannot be reached.
     """
-    place = round_url(url, folder)
     with told(place, "listed", "rows of this run may be there"):
         files, path = filesystem(place)
         files.invalidate_cache()

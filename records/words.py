@@ -4,7 +4,8 @@ Nearly all byte-level BPE tokenisers cut a text into words by one of a few regul
 none of these sees across a single space with a visible character on both sides: what is before it never reaches over
 it, and what begins with it is read without looking back. So the ids of a text are those of its pieces between such
 spaces, one after the other, and most pieces have been seen before. A tokeniser that is not known to be of this kind is
-not cut for.
+not cut for. Before that, tokenisers cut at their control tokens, so the turns of a conversation do not see each other
+either: worked examples, and the question that a revision goes on from, are encoded once.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 # Most words remembered, and the longest that is: together a few tens of MiB.
 _MOST, _LONGEST = 32_768, 64
+# Turns remembered, by their characters together, and the shortest worth it.
+_MOST_CHARACTERS, _SHORTEST_TURN = 4 << 20, 200
 
 # A space between two characters that are no white space to Python, which knows more kinds of it than Unicode does.
 _CUT = re.compile(r" (?<=\S )(?=\S)")
@@ -73,6 +77,50 @@ def _splits_by_word(parts: list[dict[str, Any]]) -> bool:
     return len(parts) == 2 and not parts[1]["use_regex"] and found == split and pattern in SPLITS
 
 
+class TurnIds:
+    """Encodes conversations turn by turn, remembering long turns."""
+
+    def __init__(self, backend: Any, words: WordIds) -> None:
+        """Begin with nothing remembered.
+
+        Args:
+            backend: a tokeniser of the `tokenizers` library that `reads_by_word`.
+            words: encodes what stands between control tokens.
+        """
+        # Those that are found before a text is normalised, the longest first where several begin at one place.
+        added = backend.get_added_tokens_decoder().items()
+        self._controls = {token.content: id for id, token in added if not token.normalized and token.content}
+        longest_first = sorted(self._controls, key=len, reverse=True)
+        self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+        self._words = words
+        self._turns: dict[str, list[int]] = {}
+        self._characters = 0
+
+    def __call__(self, text: str) -> list[int]:
+        if self._cut is None:
+            return self._words(text)
+        first, *rest = self._cut.split(text)
+        ids = [*self._turn(first)]
+        for control, turn in zip(rest[::2], rest[1::2], strict=True):
+            ids.append(self._controls[control])
+            ids += self._turn(turn)
+        return ids
+
+    def _turn(self, text: str) -> list[int]:
+        if len(text) < _SHORTEST_TURN:
+            return self._words(text) if text else []
+        known = self._turns.get(text)
+        if known is None:
+            known = self._words(text)
+            if self._characters > _MOST_CHARACTERS:
+                self._turns.clear()
+                self._characters = 0
+            if len(text) <= _MOST_CHARACTERS:
+                self._turns[text] = known
+                self._characters += len(text)
+        return known
+
+
 class WordIds:
     """Encodes texts by their words, remembering the words."""
 
@@ -85,11 +133,12 @@ class WordIds:
         self._first, self._later = _Remembered(encode, ""), _Remembered(encode, " ")
 
     def __call__(self, text: str) -> list[int]:
-        first, *later = _CUT.split(text)
-        ids = list(self._first[first])
-        for word in later:
-            ids += self._later[word]
-        return ids
+        words = text.split(" ")
+        # Where no white space stands beside a space, every space is a cut; that is seen faster than they are found.
+        if "" in words or list(map(str.strip, words)) != words:
+            words = _CUT.split(text)
+        first = words.pop(0)
+        return [*self._first[first], *chain.from_iterable(map(self._later.__getitem__, words))]
 
 
 class _Remembered(dict[str, tuple[int, ...]]):

@@ -1,7 +1,7 @@
 """Rows of a round made by several workers: each writes where nobody else does, and one collector brings them together.
 
 `workers/<name>/pairs` and `.../rejects` beside the round's own folders, where all machines share a file system; objects
-`<url>/<round>/<name>-00000.jsonl` elsewhere. A name is used by one start of one worker and never again. A row whose id
+`<address>/<name>-00000.jsonl` elsewhere. A name is used by one start of one worker and never again. A row whose id
 is already in the round, whatever kind of row that is, is a duplicate and goes.
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import ValidationError
 
-from records.row_objects import ObjectRows, fetch_object, list_objects, remove_object, round_url
+from records.row_objects import ObjectRows, fetch_object, list_objects, remove_object
 from records.rows import Pair, Reject
 from records.shard import DamagedShardError, shard_ids, shard_rows, shards
 from records.store import RowStore
@@ -74,9 +74,9 @@ class LocalRows:
             store.close()
 
 
-def open_rows(url: str | None, folder: Path, name: str) -> WorkerRows:
-    """Where a worker's rows of a round go; `folder` is the round's."""
-    return ObjectRows(round_url(url, folder), name) if url else LocalRows(folder / WORKERS / name)
+def open_rows(address: str | None, folder: Path, name: str) -> WorkerRows:
+    """Where a worker's rows of a round go: to an address that is this round's alone, or into the round's folder."""
+    return ObjectRows(address, name) if address else LocalRows(folder / WORKERS / name)
 
 
 def own_ids(folder: Path, name: str) -> set[str]:
@@ -100,7 +100,7 @@ class Collected(NamedTuple):
     """Rows that went, since the round had one of the same chain."""
 
 
-def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) -> Collected:
+def collect(folder: Path, address: str | None = None, closed: Collection[str] = ()) -> Collected:
     """Bring the workers' rows into a round's `pairs/` and `rejects/`, each id once.
 
     A kill at any instant loses nothing: the next collection goes on. Shards of workers that have closed them are moved
@@ -108,7 +108,7 @@ def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) 
 
     Args:
         folder: the round's.
-        url: where workers put objects, if they do.
+        address: where workers put the objects of this round, if they do.
         closed: names of the workers that have closed their shards.
 
     Raises:
@@ -116,7 +116,7 @@ def collect(folder: Path, url: str | None = None, closed: Collection[str] = ()) 
         DamagedShardError: a shard holds something else than rows. All others are collected by then. An object like that
             is first brought here; when one is set aside, the next call names the next.
     """
-    objects = list_objects(url, folder) if url else []
+    objects = list_objects(address) if address else []
     if not (folder / WORKERS).exists() and not objects:
         return Collected(0, 0)
     stores, counts = {kind: RowStore(folder / kind) for kind in KINDS}, Counter[str]()

@@ -67,7 +67,7 @@ def test_the_model_plays_its_roles_on_held_out_questions() -> None:
     drafts = measure_drafts(complete, 2)
     assert 0.65 <= drafts["violation_rate"] <= 0.92
     assert drafts["answered_rate"] >= 0.97 and drafts["unended"] == 0
-    for name, figures in measure_judging(complete).items():
+    for name, figures in measure_judging(complete, every=3).items():
         assert figures["right"] >= 0.99, (name, figures)
         assert figures["unparsed"] <= 2, (name, figures)
     revise = measure_revising(complete)

@@ -153,6 +153,21 @@ def test_a_fault_that_the_draft_had_is_not_new(tmp_path):
         assert figures["new_violation_rate"] == share if share is not None else figures["new_violation_rate"] > 0
 
 
+def test_another_draft_excuses_no_fault_of_the_chosen_one(tmp_path):
+    """Of a group the chosen text is no rewrite of the rejected one."""
+    late = lambda principle, request, verifying, b: (  # noqa: E731
+        "violates"
+        if verifying and FINAL_TEXT in request and principle == "kind"
+        else honest(principle, request, verifying, b)
+    )
+    generate(tmp_path, answer=script(draft=[DRAFT_TEXT, FINAL_TEXT] * 25, critic=late), draw=1, verify_all=True,
+             strategy="best_of_n", drafts=2, in_flight=1)  # fmt: skip
+    held = [one.model_copy(update={"check": Check(forbid=(re.escape(DRAFT_TEXT),))}) for one in CONSTITUTION.principles]
+    figures = count_outcomes(tmp_path, CONSTITUTION.model_copy(update={"principles": tuple(held)}))
+    undrawn = sum("kind" not in row["principles"] for row in judged(tmp_path))
+    assert undrawn > 0 and figures["new_violation_rate"] == pytest.approx(undrawn / len(judged(tmp_path)))
+
+
 def test_held_out_pairs_are_counted_apart(tmp_path):
     prompts = [prompt("a?", split="validation"), prompt("b?"), prompt("c?")]
     figures = generate(tmp_path, prompts=prompts, answer=script())

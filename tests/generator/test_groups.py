@@ -132,6 +132,21 @@ def test_best_of_n_gives_no_pair_without_evidence(drafts, settings, reason):
     assert (row.reason, bool(row.detail)) == (reason, True)
 
 
+@pytest.mark.parametrize("strategy", ["best_of_n", "rating"])
+def test_what_the_others_were_answered_is_on_the_row_where_one_question_fails(strategy):
+    """The first question fails at once, and all others are still under way."""
+    dead = EngineFailedError("dead")
+    failing = {
+        "critic": lambda principle, request, *_: dead if (principle, BAD in request) == (ALL[0], True) else "complies",
+        "rate": lambda text: dead if text == BAD else 3,
+    }
+    row = group(strategy, BAD, WORSE, GOOD, **failing)
+    assert isinstance(row, Reject) and row.reason == "engine_error"
+    kinds = [entry.kind for entry in row.trail]
+    answered = {"best_of_n": 3 * len(ALL) - 1, "rating": 2}[strategy]
+    assert kinds.count("draft") == 3 and len(kinds) == 3 + answered
+
+
 def test_a_draft_of_which_the_critic_is_not_sure_is_out():
     def unsure(principle, request, verifying, before):
         if f"\n{BAD}\n" in request:

@@ -89,6 +89,16 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         (GOOD + "generate: {drafts_from: {initial: 1}}\n", "expected one of base, round_0, previous"),
         (GOOD + "generate: {passes: 0}\n", "generate.passes: found 0"),
         (
+            GOOD + "generate: {strategy: rating, drafts_per_prompt: 2, drafts_from: {base: 0.5, previous: 0.5}, "
+            "draft: {temperature: 0}}\n",
+            "draft.temperature is 0, at which a policy drafts the same",
+        ),
+        (GOOD + "generate: {rating: {margin: 2}}\n", "strategy revision rates nothing; expected strategy rating"),
+        (
+            GOOD + "generate: {strategy: ai_feedback, drafts_per_prompt: 2, verify: {asks: 5}}\n",
+            "takes the judge's word and verifies nothing",
+        ),
+        (
             GOOD + "generate: {strategy: best_of_n, drafts_per_prompt: 4, passes: 2}\n",
             "strategy best_of_n rewrites nothing, and passes is 2; expected 1",
         ),

@@ -78,6 +78,11 @@ def test_a_round_is_published_as_its_stage_ends(tmp_path: Path) -> None:
         assert [path.name for path in shards(copy / kind)] == [path.name for path in shards(round_0 / kind)]
     assert rows(copy) == rows(round_0)
     assert json.loads((round_0 / "published.json").read_text())["address"].endswith("bucket/run/round_00")
-    # Where a round is copied to makes it no other round.
-    again = constitute("generate", "run.yaml", "generate.publish_to=file:///proc/nowhere", cwd=world)
-    assert again.returncode == 0 and "starting vLLM" not in again.stderr
+    # Where a round is copied to makes it no other round, and one that is done goes to another place too.
+    again = constitute("generate", "run.yaml", elsewhere, cwd=world)
+    assert again.returncode == 0 and "copied" not in again.stderr and "starting vLLM" not in again.stderr
+    other = constitute("generate", "run.yaml", f"generate.publish_to=file://{tmp_path}/other", cwd=world)
+    assert other.returncode == 0 and "4 files copied to file://" in other.stderr, other.stderr
+    assert "starting vLLM" not in other.stderr and rows(tmp_path / "other" / "run" / "round_00") == rows(round_0)
+    nowhere = constitute("generate", "run.yaml", "generate.publish_to=file:///proc/nowhere", cwd=world)
+    assert nowhere.returncode == 2 and "All rows are whole" in nowhere.stderr and "Traceback" not in nowhere.stderr

@@ -125,6 +125,14 @@ def test_one_value_for_all_has_no_width() -> None:
     assert per_chain(calibration(), lambda one: 3, 10) == {"estimate": 30, "low": 30, "high": 30}
 
 
+def test_where_nothing_is_criticised_a_question_costs_what_a_rating_does() -> None:
+    rated = chain(0, 5)
+    rated = rated.model_copy(update={"usage": {"draft": rated.usage["draft"], "rating": rated.usage["critique"]}})
+    known = evaluation(calibration(), drafts=10, questions=20)
+    assert evaluation(calibration(chains=(rated, rated)), drafts=10, questions=20) == known
+    assert known["prompt_tokens"] == 10 * 20 + 20 * 100
+
+
 def test_a_price_is_that_of_the_calls_the_policy_does_not_answer() -> None:
     seen = calibration(chains=(chain(0, 11), chain(1, 11)))
     paid = cost(seen, Price(prompt=3.0, output=15.0), frozenset({"draft"}), 1000)

@@ -89,6 +89,7 @@ def test_an_engine_that_cannot_start_is_told_and_its_log_stays(world: Path, tmp_
     assert "RuntimeError: no memory" in (folder / "logs" / "calibrate_00.log").read_text()
 
 
+@pytest.mark.soak  # benchmarks/estimate.py holds its figures against real runs
 @pytest.mark.model
 def test_the_real_engine_under_a_load(tmp_path: Path) -> None:
     folder = write_run(tmp_path)

@@ -14,7 +14,7 @@ import pytest
 
 from loop.export import export
 from loop.export_wanted import Wanted
-from records.store import RowStore
+from records.store import RowStore, read_rows
 from tests.loop.in_process import Command
 from tests.loop.test_export_refusals import command, files_of, refused
 from tests.loop.toy_export import outcomes, write_rows
@@ -71,6 +71,16 @@ def test_a_round_without_a_pair_is_in_the_card_with_its_rejects(command: Command
     rejects = [json.loads(line) for line in (tmp_path / "o" / "rejects" / "train.jsonl").open()]
     assert {row["provenance"]["round"] for row in rejects} == {0, 1, 2}
     assert "no pair to export" in refused(command, "toy", "--to", "trl", "-o", "p", "--rounds", "2")
+
+
+def test_pairs_that_filters_have_decided_on_are_not_exported(command: Command, tmp_path: Path) -> None:
+    """As a kill between the decision and its end leaves them."""
+    round_0 = tmp_path / "outputs" / "toy" / "round_00"
+    going = [row["id"] for row in read_rows(round_0 / "pairs")][:3]
+    (round_0 / "moved.json").write_text(json.dumps({id: ["duplicate", "says the same"] for id in going}))
+    assert "17 pairs as trl" in command("toy", "--to", "trl", "-o", "o")[1]
+    found = {json.loads(line)["id"] for path in (tmp_path / "o").rglob("*.jsonl") for line in path.open()}
+    assert len(found) == 17 and not found & {*going}
 
 
 def test_rows_of_another_round_are_counted(command: Command, tmp_path: Path) -> None:

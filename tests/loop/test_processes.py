@@ -25,13 +25,13 @@ say("there")
 if not sys.stdin.readline():
     sys.exit(0)
 say("goes")
-while word == "until-next" and "next there" not in open(f"{folder}/said").read():
+while word == "waits-for-it" and "next there" not in open(f"{folder}/said").read():
     time.sleep(0.01)
 if word == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(3 if word == "fails" else 0)
 """
-FIRST, NEXT = Job(0, ("until-next",)), Job(0, ("next",))
+FIRST, NEXT = Job(0, ("waits-for-it",)), Job(0, ("next",))
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_the_next_process_is_there_while_one_works_and_goes_when_its_turn_comes(
     with processes:
         processes.run(FIRST, NEXT)
         assert [line[:2] for line in said(tmp_path)] == [
-            ["until-next", "there"],
-            ["until-next", "goes"],
+            ["waits-for-it", "there"],
+            ["waits-for-it", "goes"],
             ["next", "there"],
         ]
         processes.run(NEXT)

@@ -103,6 +103,15 @@ def test_a_run_that_was_killed_is_unfinished_at_every_moment(tmp_path):
     assert "No policy was evaluated yet" in (run / "report.md").read_text()
 
 
+def test_the_proof_of_an_earlier_policy_that_drafts_too_is_told(tmp_path):
+    run = finished_run(tmp_path)
+    proof = {"outcome": "undecidable", "nearer_new": 300, "tokens": 600, "p_value": 0.5, "adapter_digest": "aaa"}
+    write(run / "round_01" / "generate.done.json", marker(GENERATED | {"hand_off_round_0": proof}, 10.0))
+    write_report(run)
+    line = "the adapter of round 0, which drafts in round 1 too: undecidable (300 of 600 tokens nearer"
+    assert line in (run / "report.md").read_text()
+
+
 def test_alarms_of_training_and_a_wrong_adapter_reach_the_report(tmp_path):
     run = finished_run(tmp_path)
     flat = {"name": "loss_flat", "message": "the loss is flat at ln 2"}

@@ -15,7 +15,7 @@ import pytest
 from constitution.checks import run_check
 from generator.generate import Chain, generate_pairs
 from loop.config import load_run_config
-from loop.draft_stage import generation
+from loop.draft_stage import generation, rows_address
 from loop.engines import open_engines
 from loop.folder import RunFolder, begin_stage, redo
 from loop.inputs import Run, generate_inputs, open_run
@@ -81,8 +81,10 @@ class World:
             self.hands.append(PlainHand(job, before))
             return self.hands[-1]
 
-        scale = self.run.config.scale
-        self.spread = Spread(scale, partial(job_of, self.run, self.index), hire or plain, self.folder)
+        scale, begun = self.run.config.scale, generate_inputs(self.run, self.index)
+        begin_stage(self.run.folder, "generate", self.index, begun)
+        left_at = rows_address(self.run, self.index)
+        self.spread = Spread(scale, partial(job_of, self.run, self.index), hire or plain, self.folder, left_at)
         return await self._pairs(self.spread) | self.spread.figures
 
     def generate_here(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class World:
             display=self.display,
             filters=filters,
             elsewhere=elsewhere,
+            left_at=rows_address(self.run, self.index),
         )
 
 
@@ -197,11 +200,16 @@ def test_a_worker_that_keeps_dying_ends_the_stage_with_its_log_and_rows_are_safe
 def test_a_death_after_work_does_not_count_with_those_before() -> None:
     world = World(deaths=1, workers=2)
 
-    async def die_after_some(hand: PlainHand, lease: Sequence[Chain]) -> None:
-        if hand.job.name.startswith("0001-") and hand.exchanges == 3:
-            raise WorkerDiedError("again")
+    def starts() -> int:
+        return sum(hand.job.name.startswith("0001-") for hand in world.hands)
 
-    assert world.generate(die_after_some)["worker_deaths"] > 2
+    async def die_after_some(hand: PlainHand, lease: Sequence[Chain]) -> None:
+        if hand.job.name.startswith("0001-") and hand.exchanges == 3 and starts() < 4:
+            raise WorkerDiedError("again")
+        while hand.job.name.startswith("0000-") and starts() < 4:
+            await asyncio.sleep(0.01)  # or it does all the work before the other has died so often
+
+    assert world.generate(die_after_some)["worker_deaths"] == 3
     assert_whole(world)
 
 
@@ -259,7 +267,8 @@ def test_workers_that_reach_only_a_url_put_their_rows_there(tmp_path: Path) -> N
     figures = world.generate()
     assert_whole(world)
     assert figures["chains"] == CHAINS
-    assert (tmp_path / "store" / "run" / "round_00").is_dir(), "they were written there"
+    (place,) = (tmp_path / "store" / "run").iterdir()
+    assert place.is_dir() and place.name.startswith("round_00-"), "they were written there"
     assert not list((tmp_path / "store").rglob("*.jsonl")), "and removed once they were in the run folder"
 
 

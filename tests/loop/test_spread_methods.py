@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import json
 import shutil
+import sys
+import types
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from generator.generate import Chain
+from generator.generate import Chain, run_one
+from loop.cluster import _Actor
+from loop.folder import redo
 from loop.spread import WorkerDiedError
+from loop.worker import job_of
 from records.errors import StageError
 from records.shard import shards
 from tests.loop.scripted_process import ScriptedVllm
@@ -40,7 +48,8 @@ def test_every_chain_of_a_prompt_is_a_row_of_its_own(workers: int) -> None:
 @pytest.mark.parametrize("strategy", ["best_of_n", "ai_feedback", "rating"])
 def test_a_group_of_drafts_is_one_chain_of_one_worker(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_VARIED", "1")
-    world = World(f"generate.strategy={strategy}", "generate.drafts_per_prompt=3", "generate.rating.margin=2")
+    margin = ["generate.rating.margin=2"] if strategy == "rating" else []
+    world = World(f"generate.strategy={strategy}", "generate.drafts_per_prompt=3", *margin)
     figures = world.generate()
     found = assert_whole(world)
     assert {row["strategy"] for row in found} == {strategy}
@@ -134,6 +143,101 @@ def test_a_damaged_object_is_fetched_kept_and_its_chains_are_done_again(
     kept = [path.name for path in (world.folder / "pairs" / "damaged").glob("part-*")]
     assert kept == [f"part-object-{damaged[0].name}-1"]
     assert not list((tmp_path / "store").rglob("*.jsonl"))
+
+
+def stopped_with_rows_behind_an_address(store: Path) -> set[str]:
+    """A stage whose driver was killed before it collected anything; returns the chains that are safe."""
+
+    async def stop(hand: PlainHand, lease: Sequence[Chain]) -> None:
+        if hand.exchanges == 4:
+            raise StageError("stopped")
+
+    world = World(rows=f"file://{store}")
+    with pytest.raises(StageError, match="stopped"):
+        world.generate(stop)
+    assert not world.folder.joinpath("pairs").exists() or not rows(world.folder)
+    return {json.loads(line)["id"] for path in store.rglob("*.jsonl") for line in path.open()}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_rows_behind_an_address_are_gone_on_from_with_workers_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr("records.row_objects.OBJECT_SECONDS", 0.0)
+    safe = stopped_with_rows_behind_an_address(tmp_path / "store")
+    ran: list[str] = []
+    for place in ("generator.generate.run_one", "loop.worker.run_one"):
+        monkeypatch.setattr(place, counting(ran, run_one))
+    world = World(rows=f"file://{tmp_path}/store")
+    if workers == 1:
+        world.generate_here()
+    else:
+        world.generate()
+    assert_whole(world)
+    assert len(safe) > 0 and len(ran) == CHAINS - len(safe)
+    assert not list((tmp_path / "store").rglob("*.jsonl"))
+
+
+def counting(ran: list[str], run: Any) -> Any:
+    def run_and_count(prompt: Any, index: int, method: Any) -> Any:
+        ran.append(prompt.id)
+        return run(prompt, index, method)
+
+    return run_and_count
+
+
+@pytest.mark.parametrize("changed", ["settings", "redo", "other folder"])
+def test_rows_behind_an_address_never_enter_another_making_of_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    monkeypatch.setattr("records.row_objects.OBJECT_SECONDS", 0.0)
+    stopped_with_rows_behind_an_address(tmp_path / "store")
+    left = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*.jsonl")}
+    if changed == "redo":
+        redo(World().run.folder, "generate", 0)
+    if changed == "other folder":
+        shutil.rmtree("outputs/run")
+    settings = ["generate.draft.max_tokens=79"] if changed == "settings" else []
+    world = World(*settings, rows=f"file://{tmp_path}/store")
+    world.generate()
+    found = assert_whole(world)
+    assert {row["provenance"]["policy"]["max_tokens"] for row in found} == {79 if settings else 80}
+    assert {path: path.read_bytes() for path in left} == left
+
+
+def test_figures_of_critics_at_an_endpoint_are_those_of_all_workers() -> None:
+    world = World()
+    world.generate()
+    one = {"structured_output": "json_schema", "sent_again": 2, "refusals_for_load": 0, "places": 8}
+    other = {"structured_output": "none", "sent_again": 3, "refusals_for_load": 1, "places": 4}
+    world.spread.engine_figures = [{"engine_restarts": 1, "critic_endpoint": told} for told in (one, other, one)]
+    assert world.spread.figures["critic_endpoint"] == {
+        "structured_output": "json_schema, none", "sent_again": 7, "refusals_for_load": 1, "places": 20,
+    }  # fmt: skip
+    assert world.spread.figures["engine_restarts"] == 3
+
+
+def test_a_worker_on_another_machine_looks_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts workers wherever it was itself started there."""
+    job = job_of(World().run, 0, "0000-aa", 0)
+    given, found = Path.cwd(), list[Path]()
+
+    class Stop(Exception):
+        pass
+
+    def look(*_: Any) -> None:
+        found.append(Path.cwd())
+        raise Stop
+
+    monkeypatch.setattr("loop.stage.send_chatter_to", lambda *_, **__: io.StringIO())
+    monkeypatch.setattr("loop.cluster.Worker.of", look)
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(Stop):
+        asyncio.run(_Actor(job, "log").start())
+    assert found == [given]
 
 
 def test_rows_that_reach_no_run_folder_are_an_error_that_says_why() -> None:

@@ -27,8 +27,10 @@ def generate(world: Path, name: str, *settings: str) -> tuple[list[dict], dict, 
 
 @pytest.mark.parametrize("strategy", GROUPS)
 def test_a_group_of_drafts_is_one_row_with_all_that_decided_it(world: Path, strategy: str) -> None:
-    settings = (f"generate.strategy={strategy}", "generate.drafts_per_prompt=3", "generate.rating.margin=2")
-    found, outputs, told = generate(world, strategy, *settings)
+    margin = ("generate.rating.margin=2",) if strategy == "rating" else ()
+    found, outputs, told = generate(
+        world, strategy, f"generate.strategy={strategy}", "generate.drafts_per_prompt=3", *margin
+    )
     assert len(found) == len({row["prompt_id"] for row in found}) == CHAINS == outputs["chains"]
     assert f"{CHAINS}/{CHAINS}" in told
     assert outputs["by_strategy"] == {strategy: {"chains": CHAINS, "pairs": outputs["pairs"]}}

@@ -11,8 +11,8 @@ STRATEGY_MUTANTS = (
     Mutant(
         "the judge is asked in one order twice",
         "generator/judge.py",
-        "asyncio.gather(ask(one, two), ask(two, one))",
-        "asyncio.gather(ask(one, two), ask(one, two))",
+        "together([ask(one, two), ask(two, one)])",
+        "together([ask(one, two), ask(one, two)])",
         (JUDGE,),
     ),
     Mutant(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from records import words as word_module
 from records.chat import encode_chat, encode_text
 from records.rows import Message
-from records.words import SPLITS, WordIds, reads_by_word
+from records.words import SPLITS, TurnIds, WordIds, reads_by_word
 from tests.scripted import CHAT_TEMPLATE, byte_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +137,48 @@ def test_conversations_are_encoded_as_by_the_tokeniser_alone(name, text, more):
     rendered = tokenizer.apply_chat_template([turn.model_dump() for turn in turns], tokenize=False)
     assert encode_chat(tokenizer, turns, add_generation_prompt=False) == own_ids(tokenizer, rendered)
     assert encode_text(tokenizer, text) == own_ids(tokenizer, text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shortest", [1, 8])
+@settings(max_examples=80)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5))
+def test_turns_between_control_tokens_are_encoded_each_for_itself(name, shortest, texts):
+    tokenizer = cut_for(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_module, "_SHORTEST_TURN", shortest)
+        turns = TurnIds(tokenizer.backend_tokenizer, WordIds(lambda piece: own_ids(tokenizer, piece)))
+        for text in (*texts, "<|end|>".join(texts), "<|user|>" + "<|im_start|><|end|>".join(texts * 2)):
+            assert turns(text) == turns(text) == own_ids(tokenizer, text)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_of_control_tokens_that_begin_alike_the_longest_is_taken(normalized):
+    from tokenizers import AddedToken
+
+    tokenizer = trained(byte_level())
+    tokenizer.add_tokens([AddedToken("<|end|>s", normalized=normalized), AddedToken("x<|e", normalized=False)])
+    turns = TurnIds(tokenizer.backend_tokenizer, WordIds(lambda piece: own_ids(tokenizer, piece)))
+    for text in ("a<|end|>s b", "a<|end|> s", "x<|end|>s", "xx<|e<|end|>"):
+        assert turns(text) == own_ids(tokenizer, text), text
+
+
+def test_a_turn_seen_before_costs_no_words_and_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(word_module, "_MOST_CHARACTERS", 5_000)
+    tokenizer, asked = trained(byte_level()), []
+
+    def words(text):
+        asked.append(text)
+        return [len(text)]
+
+    turns = TurnIds(tokenizer.backend_tokenizer, words)
+    examples, question = "e" * 300, "q" * 300
+    for number in range(3):
+        turns(f"{examples}<|end|>{question}{number}<|end|>short")
+    assert asked.count(examples) == 1 and asked.count("short") == 3
+    for number in range(100):
+        turns(f"{number}{'x' * 999}<|end|>{'y' * 6_000}")
+        assert sum(map(len, turns._turns)) <= 6_500
 
 
 @pytest.mark.parametrize("name", NAMES)

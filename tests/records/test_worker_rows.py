@@ -117,11 +117,10 @@ def test_objects_behind_a_url_are_written_once_fetched_and_removed(tmp_path: Pat
     assert a.settle(all=True) == [rows[0].id, rows[1].id]
     assert a.settle(all=True) == []
     write(b, rows[1], rows[2])
-    assert len(list_objects(url, folder)) == 2
-    assert all("/store/run/round_00/" in place for place in list_objects(url, folder))
+    assert [place.rpartition("/store/")[2] for place in list_objects(url)] == ["a-00000.jsonl", "b-00000.jsonl"]
     assert collect(folder, url).duplicates == 1
     assert sorted(ids(folder)) == sorted(one.id for one in rows)
-    assert list_objects(url, folder) == []
+    assert list_objects(url) == []
     assert collect(folder, url).duplicates == 0
 
 
@@ -171,7 +170,7 @@ def test_a_store_that_cannot_be_reached_is_told_with_its_place(tmp_path: Path) -
     rows.append(row(0))
     with pytest.raises(StageError, match=r"inside/a-00000\.jsonl: could not be written .*scale\.rows"):
         rows.settle(all=True)
-    with pytest.raises(StageError, match="nosuchkind://x/run/round_00: could not be listed"):
+    with pytest.raises(StageError, match="nosuchkind://x: could not be listed"):
         collect(tmp_path / "run" / "round_00", "nosuchkind://x")
 
 
@@ -206,11 +205,11 @@ def test_a_damaged_object_comes_here_before_it_is_named(tmp_path: Path, cut: int
     folder, url = tmp_path / "run" / "round_00", f"file://{tmp_path}/store"
     write(open_rows(url, folder, "a"), row(0), row(1))
     write(open_rows(url, folder, "b"), row(2, pair=False))
-    place = tmp_path / "store" / "run" / "round_00" / "a-00000.jsonl"
+    place = tmp_path / "store" / "a-00000.jsonl"
     place.write_bytes(place.read_bytes()[: cut - 1])
     with pytest.raises(DamagedShardError, match=r"part-object-a-00000\.jsonl: line \d is not a row"):
         collect(folder, url)
-    assert ids(folder) == [row(2, pair=False).id] and list_objects(url, folder) == []
+    assert ids(folder) == [row(2, pair=False).id] and list_objects(url) == []
     with pytest.raises(DamagedShardError) as caught:
         collect(folder)
     set_aside(caught.value, folder / "pairs" / DAMAGED)
