@@ -24,7 +24,8 @@ def report_text(report: dict[str, Any], run_dir: Path) -> str:
         parts += ["![The rates by round](rounds.png)", "## Rounds", table(columns(report), round_rows(report))]
         parts += [_how_to_read(report), "## Principles", *_principles(report)]
     parts += [*_generation(report), *_training(report), *told_of_pairs(report), *_sway(report)]
-    parts += ["## Alarms", bullets(_alarm_text(alarm) for alarm in report["alarms"]) or "None."]
+    alarms = (f"round {alarm['round']}, {alarm['name']}: {alarm['message']}" for alarm in report["alarms"])
+    parts += ["## Alarms", bullets(alarms) or "None."]
     parts += ["## Where the rows are", _places(run_dir)]
     return "\n\n".join(parts) + "\n"
 
@@ -270,10 +271,6 @@ def _sway(report: dict[str, Any]) -> list[str]:
     header = ["after", "drafts", "any order", *(order.replace("_", " ") for order in orders)]
     note = "Share of known violations that the critic no longer sees once an order to it is appended to the draft."
     return ["## Orders to the critic", note, table(header, rows)]
-
-
-def _alarm_text(alarm: dict[str, Any]) -> str:
-    return f"round {alarm['round']}, {alarm['name']}: {alarm['message']}"
 
 
 def _places(run_dir: Path) -> str:
