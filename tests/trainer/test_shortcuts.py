@@ -150,6 +150,8 @@ QUIET = {"length_auc": 0.5, "length_auc_ci": [0.4, 0.6], "chosen_refused_rate": 
         (QUIET | {"length_auc": 0.1, "length_auc_ci": [0.02, 0.2]}, ["shortcut_length"]),
         (QUIET | {"policy_logp_auc": 0.02, "policy_logp_auc_ci": [0.0, 0.1]}, ["shortcut_policy_logp"]),
         (QUIET | {"base_over_policy_auc": 0.98, "base_over_policy_auc_ci": [0.9, 1.0]}, ["shortcut_base_over_policy"]),
+        # What earlier rounds taught is no shortcut.
+        (QUIET | {"base_over_policy_auc": 0.02, "base_over_policy_auc_ci": [0.0, 0.1]}, []),
         # Words that would be wrong about nearly all pairs are not a rule that anything follows.
         (QUIET | {"words_auc": 0.02, "words_auc_ci": [0.0, 0.1]}, []),
         # Refusals on both sides alike teach nothing.
