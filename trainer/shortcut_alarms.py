@@ -37,7 +37,7 @@ SHORTCUTS = {
     "policy_logp": _Shortcut(
         0.85, "the answer likelier under the policy", "the answer less likely under the policy", _LIKENESS
     ),
-    # The other way round it is what earlier rounds taught: their reward is how much likelier the policy makes an answer.
+    # The other way round it is what earlier rounds taught: their reward is how much likelier the policy makes a text.
     "base_over_policy": _Shortcut(
         0.85, "the answer that sounds more like the base than like the policy", "", _LIKENESS
     ),
