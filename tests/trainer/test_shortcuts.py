@@ -62,12 +62,11 @@ def test_a_set_phrase_is_found_and_named():
 def test_words_are_fitted_on_other_prompts_than_they_are_measured_on():
     """Every prompt has a word of its own in all its chosen answers: by heart all pairs are told, by rule none."""
     rng = np.random.default_rng(2)
-    pairs = [pair(rng, str(number), f"secret{number}") for number in range(40) for _ in range(4)]
+    pairs = [pair(rng, str(number), f"secret{number}", chosen=3, rejected=3) for number in range(40) for _ in range(6)]
     _, differences = word_differences(pairs)
     by_heart = differences @ fit_preference(differences)
     assert (by_heart > 0).mean() > 0.95
-    low, high = find_shortcuts(pairs, {}, seed=0)["words_auc_ci"]
-    assert low <= 0.5 <= high
+    assert abs(find_shortcuts(pairs, {}, seed=0)["words_auc"] - 0.5) < 0.1
 
 
 def test_whose_voice_it_is_is_found_by_scores_of_some_of_the_pairs():
