@@ -17,7 +17,7 @@ class _Shortcut(NamedTuple):
     more: str
     """What the chosen answer is where the AUC is near 1."""
     less: str
-    """What it is where the AUC is near 0."""
+    """What it is where the AUC is near 0; empty where that is no warning."""
     way_out: str
 
 
@@ -37,11 +37,11 @@ SHORTCUTS = {
     "policy_logp": _Shortcut(
         0.85, "the answer likelier under the policy", "the answer less likely under the policy", _LIKENESS
     ),
+    # The other way round it is what earlier rounds taught: their reward is how much likelier the policy makes a text.
     "base_over_policy": _Shortcut(
-        0.85, "the answer that sounds more like the base than like the policy",
-        "the answer that sounds more like the policy than like the base", _LIKENESS,
+        0.85, "the answer that sounds more like the base than like the policy", "", _LIKENESS
     ),
-}  # fmt: skip
+}
 MOST_REFUSED = 0.5
 """More than this share of refusals among the chosen answers, and clearly more than among the rejected, is a warning."""
 

@@ -21,37 +21,49 @@ pytestmark = pytest.mark.model
 
 KILLED = -9
 # 18 pairs, 6 to a step: three epochs of three steps. Dropout makes every step depend on the random generator.
-SETTINGS = {"checkpoint_every": 2, "lora": {"dropout": 0.1}}
+SETTINGS = {"checkpoint_every": 2, "lora": {"dropout": 0.1}, "shortcut_pairs": 0}
 CASES = {
     "undisturbed": [],
-    "before_the_first": ["step:1"],
     "within_an_epoch": ["step:5"],
-    "at_the_end_of_an_epoch": ["step:7"],
-    "at_the_last_step": ["step:9"],
     "twice": ["step:3", "step:7"],
-    "at_a_written_step_again": ["step:5", "step:5"],
     "first_torn": ["checkpoint-torn:1"],
-    "later_torn": ["checkpoint-torn:2"],
     "not_in_its_place": ["checkpoint-before-rename:2"],
     "two_in_their_places": ["checkpoint-after-rename:3"],
-    "adapter_not_in_its_place": ["adapter-before-rename"],
     "adapter_in_its_place": ["adapter-after-rename"],
+}
+MORE = {
+    "undisturbed": [],
+    "before_the_first": ["step:1"],
+    "at_the_end_of_an_epoch": ["step:7"],
+    "at_the_last_step": ["step:9"],
+    "at_a_written_step_again": ["step:5", "step:5"],
+    "later_torn": ["checkpoint-torn:2"],
+    "adapter_not_in_its_place": ["adapter-before-rename"],
 }
 OTHER = {"learning_rate": 1e-3}
 
 
-@pytest.fixture(scope="module")
-def killed(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("killed")
+def trained(tiny, folder, cases, then):
     told = {
         "model": str(tiny),
         "rows": rows_preferring("a", "b"),
         "settings": SETTINGS,
-        "cases": CASES | {"of_other_inputs": ["step:5"], "other_inputs": []},
-        "then": {"of_other_inputs": OTHER, "other_inputs": OTHER},
+        "cases": cases,
+        "then": then,
     }
-    codes, errors = crash_runs(RUN_THIS, folder, told)
-    return folder, codes, errors
+    return folder, *crash_runs(RUN_THIS, folder, told)
+
+
+@pytest.fixture(scope="module")
+def killed(tiny, tmp_path_factory):
+    cases = CASES | {"of_other_inputs": ["step:5"], "other_inputs": []}
+    then = {"of_other_inputs": OTHER, "other_inputs": OTHER}
+    return trained(tiny, tmp_path_factory.mktemp("killed"), cases, then)
+
+
+@pytest.fixture(scope="module")
+def killed_elsewhere(tiny, tmp_path_factory):
+    return trained(tiny, tmp_path_factory.mktemp("killed"), MORE, {})
 
 
 def log_of(folder: Path, name: str) -> str:
@@ -60,8 +72,17 @@ def log_of(folder: Path, name: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "undisturbed"])
 def test_a_killed_training_ends_with_the_same_bytes(killed, name):
-    folder, codes, errors = killed
-    assert codes[name] == [*(KILLED for _ in CASES[name]), 0], errors
+    assert_the_same(*killed, name, len(CASES[name]))
+
+
+@pytest.mark.soak  # as those above: a minute of trainings
+@pytest.mark.parametrize("name", [name for name in MORE if name != "undisturbed"])
+def test_a_killed_training_ends_with_the_same_bytes_wherever_it_was(killed_elsewhere, name):
+    assert_the_same(*killed_elsewhere, name, len(MORE[name]))
+
+
+def assert_the_same(folder, codes, errors, name, kills):
+    assert codes[name] == [*[KILLED] * kills, 0], errors
     ended, undisturbed = (folder / one / "round_00" / "adapter" for one in (name, "undisturbed"))
     assert adapter_digest(ended) == adapter_digest(undisturbed)
     assert log_of(folder, name) == log_of(folder, "undisturbed"), "no step's line is doubled, missing or another"

@@ -62,12 +62,11 @@ def test_a_set_phrase_is_found_and_named():
 def test_words_are_fitted_on_other_prompts_than_they_are_measured_on():
     """Every prompt has a word of its own in all its chosen answers: by heart all pairs are told, by rule none."""
     rng = np.random.default_rng(2)
-    pairs = [pair(rng, str(number), f"secret{number}") for number in range(40) for _ in range(4)]
+    pairs = [pair(rng, str(number), f"secret{number}", chosen=3, rejected=3) for number in range(40) for _ in range(6)]
     _, differences = word_differences(pairs)
     by_heart = differences @ fit_preference(differences)
     assert (by_heart > 0).mean() > 0.95
-    low, high = find_shortcuts(pairs, {}, seed=0)["words_auc_ci"]
-    assert low <= 0.5 <= high
+    assert abs(find_shortcuts(pairs, {}, seed=0)["words_auc"] - 0.5) < 0.1
 
 
 def test_whose_voice_it_is_is_found_by_scores_of_some_of_the_pairs():
@@ -150,6 +149,8 @@ QUIET = {"length_auc": 0.5, "length_auc_ci": [0.4, 0.6], "chosen_refused_rate": 
         (QUIET | {"length_auc": 0.1, "length_auc_ci": [0.02, 0.2]}, ["shortcut_length"]),
         (QUIET | {"policy_logp_auc": 0.02, "policy_logp_auc_ci": [0.0, 0.1]}, ["shortcut_policy_logp"]),
         (QUIET | {"base_over_policy_auc": 0.98, "base_over_policy_auc_ci": [0.9, 1.0]}, ["shortcut_base_over_policy"]),
+        # What earlier rounds taught is no shortcut.
+        (QUIET | {"base_over_policy_auc": 0.02, "base_over_policy_auc_ci": [0.0, 0.1]}, []),
         # Words that would be wrong about nearly all pairs are not a rule that anything follows.
         (QUIET | {"words_auc": 0.02, "words_auc_ci": [0.0, 0.1]}, []),
         # Refusals on both sides alike teach nothing.
