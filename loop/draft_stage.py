@@ -21,7 +21,8 @@ from generator.seat import Seat
 from loop.engines import Engines, open_engines
 from loop.folder import WARM_UP, begin_stage, end_stage, stage_key
 from loop.hand_off import prove_hand_off
-from loop.inputs import Run, evaluate_inputs, generate_inputs, published_at
+from loop.inputs import Run, evaluate_inputs, generate_inputs
+from loop.published import published_at
 from records.atomic import write_json_atomic
 from records.chat import check_template, encodable
 from records.features import write_card

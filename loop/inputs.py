@@ -22,7 +22,6 @@ from loop.config import RunConfig
 from loop.folder import WARM_UP, RunFolder
 from loop.model_folder import model_fingerprint, model_problems
 from loop.scale_config import scale_problems
-from records.chat import encodable
 from records.digest import adapter_digest, digest_file, digest_folder, digest_json, digest_text
 from records.errors import ConfigError, ConstituteError, Problem
 from records.held_out import HeldOut, held_out_from
@@ -295,9 +294,3 @@ def _shared(run: Run, index: int) -> dict[str, Any]:
         "engine": _engine(run.config.engine),
         **({"critic_model": critic_identity(other)} if other else {}),
     }
-
-
-def published_at(run: Run, index: int) -> str | None:
-    """The address that a round's finished shards are copied to."""
-    to, folder = run.config.generate.publish_to, run.folder
-    return f"{to.rstrip('/')}/{encodable(folder.path.name)}/{folder.round(index).name}" if to else None

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from loop.folder import STAGES, WARM_UP, begin_stage, take_back
-from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, published_at, train_inputs
+from loop.inputs import Run, evaluate_inputs, generate_inputs, own_pairs, pair_folders, train_inputs
 from loop.processes import Job, StageProcesses
 from loop.provenance import write_provenance
+from loop.published import published_at
 from loop.reward_inputs import reward_inputs
 from records.atomic import write_json_atomic, write_text_atomic
 from records.errors import ConfigError, StaleStageError
