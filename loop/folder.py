@@ -26,7 +26,7 @@ STAGES = ("evaluate", "generate", "train")
 _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects", "workers"),
-    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json"),
+    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json", "reference.json"),
 }
 WARM_UP = -1
 

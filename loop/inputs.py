@@ -34,7 +34,7 @@ _WHOLE_MODEL_BYTES = 4 << 30
 # Settings that runs have been begun without: at their defaults they do not count as a change.
 _LATER_SETTINGS = {
     "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
-    "train": ("contradictions",),
+    "train": ("contradictions", "tokens_per_batch", "shared_prompts"),
     "engine": ("data_parallel", "speculative", "options"),
 }
 Read = TypeVar("Read")

@@ -23,6 +23,7 @@ from trainer.adapter import begin_adapter, check_adapter_files, check_same_base,
 from trainer.alarms import find_alarms, last_tenth, mean
 from trainer.config import TrainConfig
 from trainer.data import PairSet, load_pairs
+from trainer.micro_batches import Room
 from trainer.model import (
     base_digest,
     choose_device,
@@ -32,6 +33,7 @@ from trainer.model import (
     load_tokenizer,
     prepare_environment,
 )
+from trainer.stored_reference import StoredReference
 from trainer.training_log import FIGURES, TrainingLog
 
 
@@ -40,9 +42,9 @@ class TrainJob:
     """Everything a round's training needs.
 
     `previous_adapter` is the policy that drafted this round, `initial_adapter` the one that drafted round 0; None is
-    the base itself. `round_folder` receives adapter/, training.jsonl, probe.json and, where pairs were left out,
-    left_out.json with their ids; `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out`
-    are the prompts that may not be trained on.
+    the base itself. `round_folder` receives adapter/, training.jsonl, probe.json, reference.json (what the reference
+    gives to each pair) and, where pairs were left out, left_out.json with their ids; `logs` receives TensorBoard's
+    files (by default `logs/` beside the round). `held_out` are the prompts that may not be trained on.
     """
 
     model: str
@@ -81,22 +83,25 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     policy, base = _begin_policy(job)
     # Only now: these import the training libraries, which take seconds, and the inputs are known to be good.
     from trainer.pair_trainer import attach_reference, build_trainer, training_arguments
+    from trainer.self_check import settle_layout
 
     device, dtype = _placement(job.config)
     steps = optimizer_steps(job.config, len(pairs.train))
     arguments = training_arguments(
         job.config, steps=steps, folder=job.round_folder, seed=job.seed, device=device, dtype=dtype
     )
-    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments)
-    with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
-        attach_reference(trainer, pairs.train, pairs.validation, reference)
+    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments, Room.of(job.config))
+    shared_prompts = settle_layout(trainer, pairs.train, job.config.shared_prompts)
     with _writing(job.round_folder):
+        with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
+            attach_reference(trainer, pairs.train, pairs.validation, reference, _stored_reference(job, base, trainer))
         log = _train(trainer, job, steps, has_validation=bool(pairs.validation))
         probe = _probe(trainer, job, pairs)
         digest = save_adapter(policy, job.round_folder / "adapter", model=job.model, base=base)
         _write_probe(job, probe, digest)
         _write_left_out(job, pairs)
-    return _summary(job, pairs, log, digest) | {"seconds": round(time.monotonic() - started, 2)}
+    figures = _summary(job, pairs, log, digest) | {"shared_prompts": shared_prompts}
+    return figures | {"seconds": round(time.monotonic() - started, 2)}
 
 
 def _placement(config: TrainConfig) -> tuple[Literal["cpu", "cuda"], Literal["float32", "bfloat16"]]:
@@ -133,6 +138,15 @@ def _begin_policy(job: TrainJob) -> tuple[Any, str]:
     set_seed(job.seed)
     start = job.adapter_of(job.config.start_from)
     return begin_adapter(model, job.config.lora, name=job.model, start=start), base
+
+
+def _stored_reference(job: TrainJob, base: str, trainer: Any) -> StoredReference:
+    """Where the reference's figures lie while the training is not done, and what they depend on."""
+    device, dtype = _placement(job.config)
+    adapter = digest_of(job.adapter_of(job.config.reference))
+    summed = {"ld_alpha": str(trainer.ld_alpha)}
+    inputs = {"base": base, "adapter": adapter, "device": device, "dtype": dtype, **summed}
+    return StoredReference(job.round_folder / "reference.json", inputs)
 
 
 def _train(trainer: Any, job: TrainJob, steps: int, *, has_validation: bool) -> TrainingLog:
