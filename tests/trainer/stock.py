@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,11 +38,18 @@ def tiny_causal_model(kind: str = "llama", **settings: Any) -> Any:
         **settings,
     )
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as trainer/model.py does for models this small
     return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
 
 
 def policy_on(model: Any, dtype: torch.dtype) -> Any:
-    """A policy whose adapter differs from the base on both sides, so every gradient is there."""
+    """A policy whose adapter differs from the base on both sides, so every gradient is there.
+
+    In float64 its norms are too: transformers takes them in float32 whatever the model's precision.
+    """
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm") and dtype == torch.float64:
+            module.forward = functools.partial(_norm, module)
     policy = begin_adapter(model, LoraSettings(r=8), name="tiny", start=None).to(dtype)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -49,6 +57,10 @@ def policy_on(model: Any, dtype: torch.dtype) -> Any:
             if "lora_" in name:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
     return policy
+
+
+def _norm(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return module.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
 
 
 def pair(index: int, prompt: int, chosen: int, rejected: int, *, same: int = 0) -> EncodedPair:

@@ -91,3 +91,31 @@ def test_another_seed_is_another_order_and_the_same_one_the_same(tiny, tmp_path)
     firsts = [read_log(tmp_path / name)[0]["logps/chosen"] for name in ("one", "again", "other")]
     assert firsts[0] == pytest.approx(firsts[1], abs=1e-4)
     assert abs(firsts[0] - firsts[2]) > 1e-3
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("settings", "most"), [({}, 3 * 60), ({"tokens_per_batch": 90}, 90)])
+def test_a_step_holds_its_pairs_in_parts_that_fit(tiny, tmp_path, monkeypatch, settings, most):
+    """Thirteen pairs by six: steps of 6, 6 and 1 in every epoch, and no part larger than what was asked for."""
+    from trainer import answer_head, pair_trainer
+
+    held, ran = [], []
+    step, run = pair_trainer.PairTrainer.training_step, answer_head.shared_layout
+
+    def stepping(trainer, model, inputs, *rest):
+        held.append(sum(batch["input_ids"].size(0) // 2 for batch in inputs["micro_batches"]))
+        ran.clear()
+        loss = step(trainer, model, inputs, *rest)
+        assert len(ran) == len(inputs["micro_batches"]) and max(ran) <= most
+        return loss
+
+    def running(*args, **kwargs):
+        layout = run(*args, **kwargs)
+        ran.append(layout["input_ids"].numel())
+        return layout
+
+    monkeypatch.setattr(pair_trainer.PairTrainer, "training_step", stepping)
+    monkeypatch.setattr(answer_head, "shared_layout", running)
+    plain = {"pairs_per_step": 6, "pairs_per_micro_batch": 3, "epochs": 2}
+    train(tiny, tmp_path / "round_00", ragged_rows(13), **(plain | settings))
+    assert held == [6, 6, 1] * 2
