@@ -10,9 +10,10 @@ end of training, so making the trainer, our self-check and the reference's pass 
 - `tuned`: TRL at its best: reference precomputed, no checkpointing, pairs of like length together
 
 A line for each variant, then one JSON object. Speed-ups are ratios of medians of time on the clock, with `_processor`
-of processor time, which other work on the machine adds less to; `memory_ratio` is that of peaks above the loaded model,
-ours to `tuned`, and `memory_ratio_checkpointing` ours to `default`, both with checkpointing. `--device cuda` adds the
-share of the device's peak that useful arithmetic takes (docs/performance.md says what counts).
+of processor time, which other work on the machine adds less to (with `--threads 1` next to nothing). `memory_ratio` is
+that of peaks above the loaded model, ours to `tuned`, and `memory_ratio_checkpointing` ours to `default`, both with
+checkpointing. `--device cuda` adds the share of the device's peak that useful arithmetic takes (docs/performance.md
+says what counts).
 """
 
 from __future__ import annotations
@@ -190,6 +191,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from trainer.adapter import begin_adapter
     from trainer.config import LoraSettings
 
+    torch.set_num_threads(arguments.threads)
     vocabulary = MODELS[arguments.model][-1]
     lengths = lengths_of(arguments.shape, arguments.pairs)
     pairs, tokenizer = make_pairs(lengths, vocabulary), make_tokenizer(min(vocabulary, 8192))
@@ -269,6 +271,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--step", type=int, default=16, help="pairs of an optimizer step")
     parser.add_argument("--micro", type=int, default=4, help="pairs of a micro-batch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that the CPU computes with")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of the GPU, dense bfloat16")
@@ -281,7 +284,7 @@ def main() -> None:
         return
     usual = ["500-250-250"] if arguments.device == "cuda" else ["128-32-32", "256-128-128", "64-256-256", "ragged"]
     handed = [f"--{name.replace('_', '-')}={getattr(arguments, name)}"
-              for name in ("model", "device", "pairs", "step", "micro", "peak_tflops")]  # fmt: skip
+              for name in ("model", "device", "pairs", "step", "micro", "peak_tflops", "threads")]  # fmt: skip
     loads, shapes = [os.getloadavg()[0]], {}
     for shape in arguments.shapes or usual:
         runs = []
@@ -293,7 +296,8 @@ def main() -> None:
                 runs.append(json.loads(line))
         shapes[shape] = compare(runs)
     loads.append(os.getloadavg()[0])
-    print(json.dumps({"shapes": shapes, "model": arguments.model, "bars": BARS, "load": loads}))
+    about = {"model": arguments.model, "threads": arguments.threads, "load": loads, "bars": BARS}
+    print(json.dumps({"shapes": shapes, **about}))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ class PairTrainer(DPOTrainer):
 
     room: Room
     head: AnswerHead
+    data_collator: Any
+    loss_weights: Any
     _pair_share = 1.0
 
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: Any, dataset_name: str) -> Dataset:
