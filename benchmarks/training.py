@@ -139,11 +139,12 @@ def settings_of(variant: str, arguments: argparse.Namespace, folder: Path) -> An
         return training_arguments(config, steps=1, folder=folder, seed=0, device=arguments.device, dtype=dtype)
     tuned = {"precompute_ref_log_probs": True, "precompute_ref_batch_size": 4 * arguments.micro,
              "gradient_checkpointing": False, "train_sampling_strategy": "group_by_length",
+             "remove_unused_columns": False,
              "dataloader_pin_memory": not on_cpu} if variant == "tuned" else {}  # fmt: skip
     return DPOConfig(
         output_dir=str(folder), per_device_train_batch_size=arguments.micro, learning_rate=1e-4, seed=0,
         gradient_accumulation_steps=arguments.step // arguments.micro, num_train_epochs=EPOCHS, save_strategy="no",
-        report_to="none", disable_tqdm=True, use_cpu=on_cpu, bf16=not on_cpu, **tuned,
+        report_to="none", disable_tqdm=True, logging_steps=1, use_cpu=on_cpu, bf16=not on_cpu, **tuned,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ _MASKED = ("sdpa", "eager")
 _PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 _SAME_WITHIN = {torch.bfloat16: 0.05, torch.float16: 0.05}
 """Mean difference in nats a token; rounding in float32 stays far below 0.001."""
-_SAMPLE = 2
+_LONGEST, _SHORTEST = 1, 2
 LONG_ROW = 2048
 """Longer rows would make masks of single positions large; on a GPU they get a mask of blocks."""
 _FLEX_ROW, _FLEX_BLOCK, _ALIGNED = 4096, 128, 8
@@ -140,7 +140,7 @@ def _try_backward(trainer: Any, batch: dict[str, Any]) -> None:
 
 
 def _sample(pairs: Sequence[EncodedPair]) -> list[dict[str, Any]]:
-    """The longest pairs, whose attention reaches furthest, and the shortest, which share a row."""
+    """The longest pair, whose attention reaches furthest, and the two shortest, which may share a row."""
     ordered = sorted(pairs, key=lambda pair: -pair.tokens)
-    chosen = {id(pair): pair for pair in [*ordered[:_SAMPLE], *ordered[-_SAMPLE:]]}
+    chosen = {id(pair): pair for pair in [*ordered[:_LONGEST], *ordered[-_SHORTEST:]]}
     return [columns(pair) for pair in chosen.values()]
