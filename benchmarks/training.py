@@ -48,7 +48,6 @@ SHAPES = {
 MODELS = {
     "tiny": (64, 128, 2, 2, 1, 512),
     "13m": (384, 1024, 6, 6, 3, 8192),
-    "29m": (512, 1408, 8, 8, 4, 8192),
     "1b": (2048, 8192, 16, 32, 8, 128256),
     "8b": (4096, 14336, 32, 32, 8, 128256),
 }
@@ -84,7 +83,7 @@ def make_model(name: str, device: str) -> Any:
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=between, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=key_heads, max_position_embeddings=4096,
-        tie_word_embeddings=name not in ("8b",), bos_token_id=0, eos_token_id=1, pad_token_id=2,
+        tie_word_embeddings=name != "8b", bos_token_id=0, eos_token_id=1, pad_token_id=2,
     )  # fmt: skip
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16 if device == "cuda" else torch.float32)
@@ -184,9 +183,9 @@ def train(variant: str, policy_of: Any, pairs: list[Any], tokenizer: Any, settin
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One variant on one shape in this process."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from trainer.model import prepare_environment
+
+    prepare_environment(str(ROOT))
     import torch
 
     from trainer.adapter import begin_adapter
@@ -218,19 +217,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "losses": [round(line["loss"], 4) for line in trainer.state.log_history if "loss" in line],
     }  # fmt: skip
     if arguments.device == "cuda":
-        useful = useful_flops(arguments.model, lengths) / seconds
-        figures["useful_flop_share"] = round(useful / (arguments.peak_tflops * 1e12), 4)
+        possible = seconds * arguments.peak_tflops * 1e12
+        figures["useful_flop_share"] = round(useful_flops(arguments.model, lengths) / possible, 4)
     return figures
 
 
 def begin_peak(device: str) -> None:
     """Forget the highest memory so far."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-    else:
+    if device == "cpu":
         Path("/proc/self/clear_refs").write_text("5")
+        return
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
 
 
 def memory(device: str, what: str) -> int:
@@ -239,9 +238,8 @@ def memory(device: str, what: str) -> int:
         import torch
 
         return torch.cuda.memory_allocated() if what == "now" else torch.cuda.max_memory_allocated()
-    name = {"now": "VmRSS:", "peak": "VmHWM:"}[what]
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    held = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(held["VmRSS" if what == "now" else "VmHWM"].split()[0])
 
 
 def compare(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -258,9 +256,9 @@ def compare(runs: list[dict[str, Any]]) -> dict[str, float]:
     for name, one, other in (("", "ours", "tuned"), ("_checkpointing", "ours_checkpointing", "default")):
         if {one, other} <= found:
             ratios[f"memory_ratio{name}"] = middle(one, "peak_mib") / middle(other, "peak_mib")
-    figures = ("pairs_per_second", "tokens_per_second", "peak_mib", "useful_flop_share")
-    ours = {figure: middle("ours", figure) for figure in figures if figure in runs[0]}
-    return {name: round(value, 3) for name, value in sorted((ratios | ours).items())}
+    for figure in {"pairs_per_second", "tokens_per_second", "peak_mib", "useful_flop_share"} & set(runs[0]):
+        ratios[figure] = middle("ours", figure)
+    return {name: round(value, 3) for name, value in sorted(ratios.items())}
 
 
 def main() -> None:
@@ -269,9 +267,8 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES))
     parser.add_argument("--model", choices=tuple(MODELS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--pairs", type=int, default=32)
-    parser.add_argument("--step", type=int, default=16, help="pairs of an optimizer step")
-    parser.add_argument("--micro", type=int, default=4, help="pairs of a micro-batch")
+    for name, usual in (("pairs", 32), ("step", 16), ("micro", 4)):
+        parser.add_argument(f"--{name}", type=int, default=usual, help="pairs in all, of a step, of a micro-batch")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that the CPU computes with")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
@@ -283,22 +280,20 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(measure(arguments)))
         return
-    usual = ["500-250-250"] if arguments.device == "cuda" else ["128-32-32", "256-128-128", "64-256-256", "ragged"]
+    own = ["500-250-250"] if arguments.device == "cuda" else ["128-32-32", "256-128-128", "64-256-256", "ragged"]
     handed = [f"--{name.replace('_', '-')}={getattr(arguments, name)}"
               for name in ("model", "device", "pairs", "step", "micro", "peak_tflops", "threads")]  # fmt: skip
-    loads, shapes = [os.getloadavg()[0]], {}
-    for shape in arguments.shapes or usual:
+    load, shapes = os.getloadavg()[0], {}
+    for shape in arguments.shapes or own:
         runs = []
-        for _ in range(arguments.repeats):
-            for variant in arguments.variants:
-                command = [sys.executable, __file__, *handed, f"--variant={variant}", f"--shape={shape}"]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                print(line := done.stdout.splitlines()[-1], flush=True)
-                runs.append(json.loads(line))
+        for variant in arguments.variants * arguments.repeats:
+            command = [sys.executable, __file__, *handed, f"--variant={variant}", f"--shape={shape}"]
+            line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+            print(line, flush=True)
+            runs.append(json.loads(line))
         shapes[shape] = compare(runs)
-    loads.append(os.getloadavg()[0])
-    about = {"model": arguments.model, "threads": arguments.threads, "load": loads, "bars": BARS}
-    print(json.dumps({"shapes": shapes, **about}))
+    about = {"model": arguments.model, "threads": arguments.threads, "load": [load, os.getloadavg()[0]]}
+    print(json.dumps({"shapes": shapes, **about, "bars": BARS}))
 
 
 if __name__ == "__main__":
