@@ -28,7 +28,7 @@ _OUTPUTS = {
     "evaluate": ("evaluation.json", "drafts"),
     "generate": ("pairs", "rejects", "workers"),
     "reward": ("reward_model", "reward_folds", "reward_training.jsonl", "rewards", "reward_left_out.json"),
-    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json", "checkpoint"),
+    "train": ("adapter", "training.jsonl", "probe.json", "left_out.json", "reference.json", "checkpoint"),
 }
 # What shows work that was begun, though it holds no shards.
 _ALONE = ("adapter", "workers", "reward_model", "reward_folds")

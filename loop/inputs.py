@@ -36,7 +36,7 @@ _LATER_SETTINGS = {
     "generate": ("filters", "strategy", "drafts_per_prompt", "drafts_from", "passes", "rating", "judge"),
     "train": (
         *("contradictions", "losses", "label_smoothing", "soft_labels", "ld_alpha", "use_weighting", "f_divergence"),
-        *("f_alpha", "discopop_tau", "reward_gate"),
+        *("f_alpha", "discopop_tau", "reward_gate", "tokens_per_batch", "shared_prompts"),
     ),
     "warm_up": ("max_steps", "gradient_checkpointing", "dtype"),
     "engine": ("data_parallel", "speculative", "options"),

@@ -78,6 +78,12 @@ class TrainConfig(LossSettings):
     """Pairs per optimizer step."""
     pairs_per_micro_batch: int = Field(4, ge=1)
     """Pairs that are in memory at once; lower it when memory runs out. Divides `pairs_per_step`; the result stays."""
+    tokens_per_batch: int | None = Field(None, ge=2)
+    """Tokens that are in memory at once, both answers and padding included, instead of `pairs_per_micro_batch`: many
+    short pairs or few long ones. Twice `max_tokens` always holds the longest pair; the result stays the same."""
+    shared_prompts: Literal["auto", "on", "off"] = "auto"
+    """Run a pair's prompt once for both answers: `auto` where the model gives the same log-probabilities so, which is
+    tried before training; `on` refuses a model that does not; `off` leaves all to TRL. The result stays the same."""
     max_gradient_norm: float = Field(1.0, gt=0.0)
     """Gradients longer than this are shortened to it."""
     max_tokens: int = Field(2048, ge=2)

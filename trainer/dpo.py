@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from records.atomic import write_json_atomic
-from records.errors import StageError
 from records.held_out import NOTHING_HELD_OUT, HeldOut
 from records.progress import progress
 from trainer.adapter import begin_adapter, check_adapter_files, check_same_base, digest_of, loaded_beside, save_adapter
@@ -25,6 +23,7 @@ from trainer.checkpoint import training_digest
 from trainer.config import TrainConfig
 from trainer.data import PairSet, load_pairs
 from trainer.loss_config import loss_weights
+from trainer.micro_batches import Room
 from trainer.mixing import mixed, mixing_alarms
 from trainer.model import (
     base_digest,
@@ -39,7 +38,9 @@ from trainer.pair_sources import PairSource
 from trainer.reward_gate import apply_gate
 from trainer.shortcut_alarms import shortcut_alarms
 from trainer.shortcut_probe import probe_policies
+from trainer.stored_reference import StoredReference
 from trainer.training_log import FIGURES, LOG, TrainingLog
+from trainer.writing import writing
 
 if TYPE_CHECKING:
     from trainer.resume import CheckpointPlan
@@ -52,9 +53,9 @@ class TrainJob:
     All of `pairs` are trained on, and of each of `mixed` a share. `previous_adapter` is the policy that drafted this
     round, `initial_adapter` the one that drafted round 0; None is the base itself. `round_folder` receives adapter/,
     training.jsonl, probe.json and, where pairs were left out, left_out.json with their ids; while it trains checkpoint/
-    too, which stays until whoever keeps the run removes it. `logs` receives TensorBoard's files (by default `logs/`
-    beside the round). `held_out` are the prompts that may not be trained on; `rewards` is where the rewards for
-    `config.reward_gate` lie.
+    and reference.json (what the reference gives to each pair) too, which stay until whoever keeps the run removes them.
+    `logs` receives TensorBoard's files (by default `logs/` beside the round). `held_out` are the prompts that may not
+    be trained on; `rewards` is where the rewards for `config.reward_gate` lie.
     """
 
     model: str
@@ -102,18 +103,20 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
     policy, base = _begin_policy(job)
     # Only now: these import the training libraries, which take seconds, and the inputs are known to be good.
     from trainer.pair_trainer import attach_reference, build_trainer, training_arguments
+    from trainer.self_check import settle_layout
 
     device, dtype = _placement(job.config)
     steps = optimizer_steps(job.config, len(pairs.train))
     arguments = training_arguments(
         job.config, steps=steps, folder=job.round_folder, seed=job.seed, device=device, dtype=dtype
     )
-    soft = job.config.soft_labels
-    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments, soft_labels=soft)
-    with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
-        attach_reference(trainer, pairs.train, pairs.validation, reference)
-    shortcuts = probe_policies(trainer, tokenizer, job, pairs.train)
-    with _writing(job.round_folder):
+    soft, room = job.config.soft_labels, Room.of(job.config)
+    trainer = build_trainer(policy, tokenizer, pairs.train, pairs.validation, arguments, room, soft_labels=soft)
+    shared_prompts = settle_layout(trainer, pairs.train, job.config.shared_prompts)
+    with writing(job.round_folder):
+        with loaded_beside(policy, job.adapter_of(job.config.reference), job.model) as reference:
+            attach_reference(trainer, pairs.train, pairs.validation, reference, _stored_reference(job, base, trainer))
+        shortcuts = probe_policies(trainer, tokenizer, job, pairs.train)
         checkpoints = _checkpoints(job, pairs, base)
         alarms = [*mixing_alarms(sources), *shortcut_alarms(shortcuts)]
         log = _train(trainer, job, steps, checkpoints, alarms, has_validation=bool(pairs.validation))
@@ -121,7 +124,7 @@ def train_dpo(job: TrainJob) -> dict[str, Any]:
         digest = save_adapter(policy, job.round_folder / "adapter", model=job.model, base=base)
         _write_probe(job, probe, digest)
         write_left_out(job, pairs)
-    told = {"sources": sources} | ({"shortcuts": shortcuts} if shortcuts else {})
+    told = {"sources": sources, "shared_prompts": shared_prompts} | ({"shortcuts": shortcuts} if shortcuts else {})
     return _summary(job, pairs, log, digest) | told | {"seconds": round(time.monotonic() - started, 2)}
 
 
@@ -168,6 +171,15 @@ def _begin_policy(job: TrainJob) -> tuple[Any, str]:
     set_seed(job.seed)
     start = job.adapter_of(job.config.start_from)
     return begin_adapter(model, job.config.lora, name=job.model, start=start), base
+
+
+def _stored_reference(job: TrainJob, base: str, trainer: Any) -> StoredReference:
+    """Where the reference's figures lie while the training is not done, and what they depend on."""
+    device, dtype = _placement(job.config)
+    adapter = digest_of(job.adapter_of(job.config.reference))
+    summed = {"ld_alpha": str(trainer.ld_alpha)}
+    inputs = {"base": base, "adapter": adapter, "device": device, "dtype": dtype, **summed}
+    return StoredReference(job.round_folder / "reference.json", inputs)
 
 
 def _checkpoints(job: TrainJob, pairs: PairSet, base: str) -> CheckpointPlan:
@@ -243,20 +255,6 @@ def write_left_out(job: TrainJob, pairs: PairSet) -> None:
         write_json_atomic(path, pairs.left_out)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """What the file system refuses becomes an error that says how to go on."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise StageError(
-            f"{folder}: the training could not be written ({error}). The pairs are safe. Make room or mend the folder, "
-            "then run the same command again: this training goes on from its last checkpoint, or begins anew."
-        ) from error
 
 
 def _summary(job: TrainJob, pairs: PairSet, log: TrainingLog, digest: str) -> dict[str, Any]:

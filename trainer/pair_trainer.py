@@ -1,31 +1,44 @@
 """TRL's DPO trainer, held to this project's promises: our token ids, our reference, every optimizer step logged.
 
 The loss, its gradients and its metrics are TRL's. What is overridden keeps TRL from tokenising, dropping or cutting
-anything, and from sending telemetry.
+anything, from sending telemetry, and from running what need not be run (docs/performance.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from accelerate import DistributedType
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
+from trainer.answer_head import NOT_COMPUTED, AnswerHead, install
 from trainer.answer_sums import answer_sums
 from trainer.config import TrainConfig
 from trainer.data import EncodedPair
 from trainer.loss_config import loss_weights
+from trainer.micro_batches import Room, StepCollator
 from trainer.reference import collator_for, columns, reference_logps
 from trainer.resume import CheckpointingTrainer
 from trainer.soft_labels import COLUMN, RememberingModel, opposite_part, with_probabilities
+from trainer.stored_reference import Logps, StoredReference
 from trainer.training_log import TrainingLog
+
+_ROOM = Room(pairs=4)
 
 
 class PairTrainer(CheckpointingTrainer, DPOTrainer):
-    """TRL's trainer on pairs that are token ids already."""
+    """TRL's trainer on pairs that are token ids already, a whole step at a time (trainer/micro_batches.py)."""
+
+    room: Room
+    head: AnswerHead
+    data_collator: Any
+    loss_weights: Any
+    _pair_share = 1.0
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss, and where labels are soft what the opposite label adds, from the same pass."""
@@ -49,6 +62,58 @@ class PairTrainer(CheckpointingTrainer, DPOTrainer):
     def _send_telemetry(self) -> None:
         """Nothing is sent to anyone."""
 
+    def get_train_dataloader(self) -> Any:
+        """Batches that are the pairs of one optimizer step, cut to fit the memory."""
+        collate = self.data_collator
+        self.data_collator = StepCollator(collate, self.room, self.head.places)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """One optimizer step's gradient: that of the mean over its pairs, one micro-batch after the other."""
+        micro_batches, shares = inputs["micro_batches"], inputs["pair_shares"]
+        weights, total = self.loss_weights, 0.0
+        metrics = self._metrics["train"]
+        before = {name: len(values) for name, values in metrics.items()}
+        try:
+            for number, (batch, share) in enumerate(zip(micro_batches, shares, strict=True)):
+                self._pair_share = share
+                self.loss_weights = self._weights_for(weights, inputs["chosen_shares"][number] / share)
+                # Several processes exchange their gradients once, with the last part.
+                apart = number + 1 < len(shares) and self.accelerator.distributed_type != DistributedType.DEEPSPEED
+                with self.accelerator.no_sync(model) if apart else nullcontext():
+                    total = total + super().training_step(model, batch, num_items_in_batch)
+        finally:
+            self._pair_share, self.loss_weights = 1.0, weights
+        _one_figure_a_step(metrics, before, shares)
+        return total
+
+    def _weights_for(self, weights: Sequence[float], chosen_share: float) -> list[float]:
+        """The likelihood's loss is a mean over chosen tokens, so it counts by a part's share of these."""
+        named = zip(self.loss_types, weights, strict=True)
+        return [weight * (chosen_share if name == "sft" else 1.0) for name, weight in named]
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss of a micro-batch; in training it counts by its share of the step's pairs."""
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss * self._pair_share if self.model.training else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's figures without those that are not computed."""
+        for name in NOT_COMPUTED:
+            self._metrics["train" if self.model.training else "eval"].pop(name, None)
+        super().log(logs, start_time)
+
+
+def _one_figure_a_step(metrics: dict[str, list[float]], before: dict[str, int], shares: Sequence[float]) -> None:
+    """TRL notes each figure once a micro-batch and takes their plain mean: make it the mean over the step's pairs."""
+    for name, values in metrics.items():
+        new = values[before.get(name, 0) :]
+        if len(new) == len(shares):
+            values[before.get(name, 0) :] = [sum(share * value for share, value in zip(shares, new, strict=True))]
+
 
 class _Watch(TrainerCallback):
     """Passes what TRL logs on to the training log."""
@@ -65,16 +130,20 @@ def watch(trainer: PairTrainer, log: TrainingLog) -> None:
     trainer.add_callback(_Watch(log))
 
 
-def build_trainer(
+def build_trainer(  # noqa: PLR0913 - one more than usual: what is trained, on what, and how much at once
     policy: Any,
     tokenizer: Any,
     train: Sequence[EncodedPair],
     validation: Sequence[EncodedPair],
     arguments: DPOConfig,
+    room: Room = _ROOM,
     *,
     soft_labels: bool = False,
 ) -> PairTrainer:
-    """TRL's trainer around a policy with one trainable adapter; the reference is still to be attached."""
+    """TRL's trainer around a policy with one trainable adapter.
+
+    The reference is still to be attached, and the layout to be settled: until then all is left to TRL.
+    """
     collator = collator_for(tokenizer)
     trainer = PairTrainer(
         model=policy,
@@ -84,10 +153,17 @@ def build_trainer(
         eval_dataset=Dataset.from_list([columns(pair) for pair in validation]) if validation else None,
         processing_class=tokenizer,
     )
+    trainer.room = room
+    trainer.head = install(causal_model(policy), weighting=trainer.use_weighting)
     trainer.remove_callback(PrinterCallback)
     # TRL makes a copy of the adapter its reference; ours is named by the run and computed from files.
     policy.delete_adapter("ref")
     return trainer
+
+
+def causal_model(policy: Any) -> Any:
+    """The causal language model itself, without PEFT's wrapper where there is one."""
+    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy
 
 
 def training_arguments(
@@ -122,9 +198,10 @@ def training_arguments(
         warmup_steps=int(config.warm_up_share * steps),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.pairs_per_micro_batch,
+        # A batch is what one optimizer step holds; the trainer cuts it up.
+        per_device_train_batch_size=config.pairs_per_step,
         per_device_eval_batch_size=2 * config.pairs_per_micro_batch,
-        gradient_accumulation_steps=config.pairs_per_step // config.pairs_per_micro_batch,
+        gradient_accumulation_steps=1,
         max_grad_norm=config.max_gradient_norm,
         gradient_checkpointing=config.gradient_checkpointing,
         # Nothing is cut; load_pairs has counted what is too long.
@@ -147,26 +224,34 @@ def training_arguments(
 
 
 def attach_reference(
-    trainer: PairTrainer, train: Sequence[EncodedPair], validation: Sequence[EncodedPair], policy: str | None
+    trainer: PairTrainer,
+    train: Sequence[EncodedPair],
+    validation: Sequence[EncodedPair],
+    policy: str | None,
+    stored: StoredReference | None = None,
 ) -> None:
-    """Compute the reference's figures for every pair and hand them to TRL as columns.
+    """Compute the reference's figures for every pair, once, and hand them to TRL as columns.
 
     Args:
         trainer: whose datasets hold exactly these pairs, in this order.
         train: the pairs of its train set.
         validation: the pairs of its evaluation set.
         policy: name of the loaded adapter that is the reference, None for the base.
+        stored: where figures of an earlier attempt may lie, and these are put.
     """
-    trainer.train_dataset = _with_reference(trainer, trainer.train_dataset, train, policy)
+    pairs = [*train, *validation]
+
+    def compute() -> Logps:
+        return reference_logps(trainer, pairs, policy)
+
+    logps = stored.get(pairs, compute) if stored else compute()
+    trainer.train_dataset = _with_reference(trainer.train_dataset, train, logps[: len(train)])
     if validation:
-        trainer.eval_dataset = _with_reference(trainer, trainer.eval_dataset, validation, policy)
+        trainer.eval_dataset = _with_reference(trainer.eval_dataset, validation, logps[len(train) :])
     trainer.precompute_ref_logps = True
 
 
-def _with_reference(
-    trainer: PairTrainer, dataset: Dataset, pairs: Sequence[EncodedPair], policy: str | None
-) -> Dataset:
+def _with_reference(dataset: Dataset, pairs: Sequence[EncodedPair], logps: Logps) -> Dataset:
     assert list(dataset["id"]) == [pair.id for pair in pairs], "the trainer dropped or moved pairs"
-    logps = reference_logps(trainer, pairs, policy)
     dataset = dataset.add_column("ref_chosen_logps", [chosen for chosen, _ in logps])
     return dataset.add_column("ref_rejected_logps", [rejected for _, rejected in logps])

@@ -34,7 +34,7 @@ def probe_sequences(trainer: Any, pairs: Sequence[EncodedPair], previous: str | 
     trainer.model.eval()
     candidates = _candidates(pairs)
     found: list[dict[str, Any]] = []
-    for chunk, batch in batches(candidates, 2 * trainer.args.per_device_train_batch_size, trainer.data_collator):
+    for chunk, batch in batches(trainer, candidates):
         new, old = (token_logps(trainer, batch, policy) for policy in (TRAINED, previous))
         for row in range(2 * len(chunk)):
             pair = candidates[chunk[row % len(chunk)]]

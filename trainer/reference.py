@@ -14,6 +14,7 @@ from trl.trainer.utils import use_adapter
 
 from trainer.answer_sums import answer_sums
 from trainer.data import EncodedPair
+from trainer.micro_batches import Room, lengths_of
 
 
 def collator_for(tokenizer: Any) -> DataCollatorForPreference:
@@ -60,13 +61,16 @@ def token_logps(trainer: Any, batch: dict[str, Any], policy: str | None) -> Any:
 
 
 def batches(
-    pairs: Sequence[EncodedPair], size: int, collator: DataCollatorForPreference
+    trainer: Any, pairs: Sequence[EncodedPair], room: Room | None = None
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-    """Padded batches, longest pairs first (so memory runs out at once or never), with the pairs' positions."""
-    order = sorted(range(len(pairs)), key=lambda index: -pairs[index].tokens)
-    for start in range(0, len(order), size):
-        chunk = order[start : start + size]
-        yield chunk, collator([columns(pairs[index]) for index in chunk])
+    """Padded batches for passes without gradients, with the pairs' positions.
+
+    The longest pairs come first, so memory runs out at once or never; `room` is by default what such passes have.
+    """
+    rows = [columns(pair) for pair in pairs]
+    room = room or trainer.room.without_gradients
+    for batch in room.cut([trainer.head.places(lengths_of(row)) for row in rows]):
+        yield batch, trainer.data_collator([rows[index] for index in batch])
 
 
 def reference_logps(trainer: Any, pairs: Sequence[EncodedPair], policy: str | None) -> list[tuple[float, float]]:
@@ -81,8 +85,7 @@ def reference_logps(trainer: Any, pairs: Sequence[EncodedPair], policy: str | No
     """
     trainer.model.eval()
     found: list[tuple[float, float]] = [(0.0, 0.0)] * len(pairs)
-    # Without gradients twice the pairs fit.
-    for chunk, batch in batches(pairs, 2 * trainer.args.per_device_train_batch_size, trainer.data_collator):
+    for chunk, batch in batches(trainer, pairs):
         sums = answer_sums(token_logps(trainer, batch, policy), batch["completion_mask"], trainer.ld_alpha)
         chosen, rejected = sums.chunk(2)
         for index, logps in zip(chunk, zip(chosen.tolist(), rejected.tolist(), strict=True), strict=True):

@@ -83,7 +83,8 @@ def test_adapters_never_pile_up(run):
         for name in ("round_00", "round_01")
     ]
     assert shapes[0] == shapes[1]
-    assert sorted(path.name for path in (folder / "round_01").iterdir()) == ["adapter", "probe.json", "training.jsonl"]
+    left = sorted(path.name for path in (folder / "round_01").iterdir())
+    assert left == ["adapter", "probe.json", "reference.json", "training.jsonl"]
     files = sorted(path.name for path in (folder / "round_01" / "adapter").rglob("*"))
     assert files == ["adapter_config.json", "adapter_model.safetensors", "base.json"]
 
@@ -209,7 +210,8 @@ def test_an_attempt_that_died_leaves_nothing_behind(tiny, tmp_path):
     )
     assert [train_dpo(job)["steps"] for _ in range(2)] == [3, 3]
     assert [line["step"] for line in read_log(folder)] == [1, 2, 3]
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter", "probe.json", "training.jsonl"]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["adapter", "probe.json", "reference.json", "training.jsonl"]
 
 
 def test_a_loss_that_is_not_a_number_saves_nothing(tiny, tmp_path):

@@ -21,7 +21,7 @@ def write_pairs(path: Path, rows: list[dict]) -> Path:
 
 
 def train(model: Path, folder: Path, rows: list[dict], *, previous=None, initial=None, seed=0, **settings) -> dict:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     job = TrainJob(
         model=str(model),
         pairs=(write_pairs(folder.parent / f"{folder.name}.jsonl", rows),),
