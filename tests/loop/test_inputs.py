@@ -57,7 +57,6 @@ def changed(world: Path, *overrides: str) -> set[str]:
         ("reward.folds=3", set()),
         ("generate.drafts_per_prompt=2", {"generate"}),
         ("generate.passes=2", {"generate"}),
-        ("generate.rating.margin=2", {"generate"}),
         ("generate.judge.at_least=win", {"generate"}),
         ("seed=7", {"generate", "train"}),
         ("engine.context=1000", {"evaluate", "generate"}),
@@ -75,6 +74,19 @@ def changed(world: Path, *overrides: str) -> set[str]:
 )
 def test_a_setting_makes_anew_what_depends_on_it(world: Path, override: str, stages: set[str]) -> None:
     assert changed(world, override) == stages
+
+
+def test_another_margin_of_ratings_makes_other_pairs(world: Path) -> None:
+    rated = [
+        generate_inputs(
+            opened(
+                world, "generate.strategy=rating", "generate.drafts_per_prompt=2", f"generate.rating.margin={margin}"
+            ),
+            0,
+        )
+        for margin in (1, 2)
+    ]
+    assert rated[0] != rated[1]
 
 
 def test_settings_that_came_later_do_not_make_older_runs_stale_at_their_defaults(world: Path) -> None:
