@@ -56,7 +56,7 @@ def test_the_gradient_follows_the_probability(tiny, tmp_path):
         rows = [{**held, "preference_probability": probability} for held in rows_preferring("a", "b", validation=0)]
         train(tiny, tmp_path / str(probability), rows, soft_labels=True)
         moved[probability] = mean_preference(tiny, tmp_path / str(probability) / "adapter", rows) - base
-    assert moved[0.9] > 1 and moved[0.1] < -1 and abs(moved[0.5]) < 0.2
+    assert moved[0.9] > 1 and moved[0.1] < -1 and abs(moved[0.5]) < 0.5
 
 
 @pytest.mark.model
