@@ -66,8 +66,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
     attach = pair_trainer.attach_reference
 
-    def recording(trainer: Any, train: Any, validation: Any, policy: Any) -> None:
-        attach(trainer, train, validation, policy)
+    def recording(trainer: Any, train: Any, validation: Any, policy: Any, stored: Any) -> None:
+        attach(trainer, train, validation, policy, stored)
         held = [trainer.train_dataset[name] for name in ("ref_chosen_logps", "ref_rejected_logps")]
         found.append((train, list(zip(*held, strict=True))))
 
