@@ -70,6 +70,7 @@ def grid() -> Iterator[Case]:
 def bar_of(principles: int, error: float, count: int, seed: int) -> dict[str, Any]:
     """One bar at two asks, at the usual share of faulty drafts and, with a quarter of the chains, at others."""
     usual = measure(Case(principles, error, 2), count, seed)
+    third = {str(faulty): _closed(Case(principles, error, 2, faulty=faulty, draft_asks=3)) for faulty in FAULTY}
     at = {str(faulty): measure(Case(principles, error, 2, faulty=faulty), count // 4, seed) for faulty in FAULTY[1:]}
     off = usual["yield"]["measured"] / usual["yield"]["closed"] - 1
     shares = [share / 100 for share in range(1, 100)]
@@ -79,7 +80,13 @@ def bar_of(principles: int, error: float, count: int, seed: int) -> dict[str, An
         "reached": usual["precision"]["measured"] >= PRECISION and abs(off) <= YIELD_WITHIN,
         "yield_off_closed": round(off, 4),
         "reached_from_faulty": min(enough, default=None), "other_faulty": at,
+        "with_draft_asks_3": third,
     }  # fmt: skip
+
+
+def _closed(case: Case) -> dict[str, float]:
+    found = expected(case)
+    return {"precision": round(found.precision, 6), "yield": round(found.pairs, 6)}
 
 
 def asks_needed() -> dict[str, Any]:

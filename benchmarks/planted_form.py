@@ -41,6 +41,7 @@ class Case:
     faulty: float = 0.8
     mends: float = 0.9
     breaks: float = 0.1
+    draft_asks: int | None = None
 
     @property
     def fault_rate(self) -> float:
@@ -59,9 +60,10 @@ class Case:
         An error that persists is the same at each question. Another verifier adds one question about the draft, since
         the first is the critic's; about the final text all are its own.
         """
+        draft_asks = self.draft_asks or self.asks
         if self.errors == "independent":
-            return self.asks, self.asks
-        return (1 if self.errors == "persistent" else min(self.asks, 2)), 1
+            return draft_asks, self.asks
+        return (1 if self.errors == "persistent" else min(draft_asks, 2)), 1
 
 
 @dataclass(frozen=True)

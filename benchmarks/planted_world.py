@@ -143,7 +143,9 @@ def method_of(world: World) -> Method:
         template_digest=norms.template_digest, policy=policy.author, critic=critic.author, reviser=critic.author,
         verifier=critic.author, asks=world.case.asks,
     )  # fmt: skip
-    return Method(norms, policy, critic, critic, critic, provenance, asks=world.case.asks)
+    return Method(
+        norms, policy, critic, critic, critic, provenance, asks=world.case.asks, draft_asks=world.case.draft_asks
+    )
 
 
 def truth_of(row: Pair | Reject, world: World) -> str:

@@ -82,6 +82,16 @@ def test_the_closed_form_is_the_sum_over_every_way_through_the_real_chain(errors
     assert min(found["right"], found["accused"], found["broken"]) > 0
 
 
+@pytest.mark.parametrize("errors", KINDS)
+def test_the_same_where_the_draft_is_asked_about_more_often_than_the_final_text(errors):
+    case = Case(1, 0.15, 1, errors, faulty=0.6, mends=0.85, draft_asks=3)
+    found = every_outcome(case)
+    pairs = sum(found[kind] for kind in PAIRS)
+    assert (expected(case).pairs, expected(case).precision) == pytest.approx((pairs, found["right"] / pairs))
+    more = Case(20, 0.05, 2, faulty=0.5, draft_asks=3)
+    assert expected(more).precision > 0.99 and expected(more).pairs > 2 * expected(Case(20, 0.05, 3, faulty=0.5)).pairs
+
+
 def test_the_formula_of_one_principle_is_what_the_rules_of_deciding_come_to():
     """By enumeration of truth, mending and every answer; only generator/decide.py says what becomes of them."""
     p, m, e, n = 0.7, 0.8, 0.1, 2
@@ -149,6 +159,8 @@ def test_it_prints_tables_and_one_json_object(tmp_path):
     assert set(cell) == {"measured", "interval", "closed"}
     assert told["yield"]["independent"]["20"]["0.3"]["2"]["closed"] < 0.001
     assert [(bar["principles"], bar["error"], bar["asks"]) for bar in told["bars"]] == [(1, 0.1, 2), (4, 0.05, 2)]
-    assert {"reached", "reached_from_faulty", "yield_off_closed", "other_faulty"} <= set(told["bars"][0])
+    assert {"reached", "reached_from_faulty", "yield_off_closed", "other_faulty", "with_draft_asks_3"} <= set(
+        told["bars"][0]
+    )
     assert told["needed"]["0.05"]["1"]["0.1"]["asks"] > told["needed"]["0.8"]["1"]["0.1"]["asks"] == 2
     assert (tmp_path / "planted.png").read_bytes().startswith(b"\x89PNG")
