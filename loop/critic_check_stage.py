@@ -9,6 +9,7 @@ import json
 from contextlib import aclosing
 from typing import IO, Any
 
+from constitution.schema import Constitution
 from evaluation.critic_cases import Cases, ComparisonCase, VerdictCase
 from evaluation.critic_check import ComparisonAnswers, VerdictAnswers, ask_about
 from generator.endpoint import EndpointEngine
@@ -68,7 +69,14 @@ async def critic_check_stage(run: Run, stream: IO[str]) -> None:
             most = engine.sequences
         critic = Seat(engine, run.config.generate.critic)
         cases: list[VerdictCase | ComparisonCase] = [*job.cases.verdicts, *job.cases.comparisons]
-        asking = run_bounded(cases, lambda case: _ask(case, run, critic, job), in_flight=max(1, most * 5 // 4))
+        few_shots = few_shot_turns(run.constitution, run.config.generate.few_shots)
+
+        async def ask(case: VerdictCase | ComparisonCase) -> Answers:
+            if isinstance(case, VerdictCase):
+                return await ask_about(case, run.constitution, critic, few_shots, job.asks)
+            return await _compared(case, run.constitution, critic, job.question)
+
+        asking = run_bounded(cases, ask, in_flight=max(1, most * 5 // 4))
         with progress("critic-check", len(cases), stream) as display:
             async with aclosing(asking) as found:
                 async for answer in found:
@@ -84,13 +92,10 @@ async def critic_check_stage(run: Run, stream: IO[str]) -> None:
     write_json_atomic(run.folder.path / RESULT, told.model_dump(mode="json"))
 
 
-async def _ask(case: VerdictCase | ComparisonCase, run: Run, critic: Seat, job: Job) -> Answers:
-    if isinstance(case, VerdictCase):
-        few_shots = few_shot_turns(run.constitution, run.config.generate.few_shots)
-        return await ask_about(case, run.constitution, critic, few_shots, job.asks)
+async def _compared(case: ComparisonCase, constitution: Constitution, critic: Seat, question: str) -> ComparisonAnswers:
     texts: dict[str, str] = {"better": case.better, "worse": case.worse}
     try:
-        found = await compare(critic, run.constitution, job.question, case.prompt, texts, stage=JUDGEMENT)
+        found = await compare(critic, constitution, question, case.prompt, texts, stage=JUDGEMENT)
     except (PromptTooLongError, EngineFailedError):
         return ComparisonAnswers(case=case)
     preferred: Any = tuple(judgement.preferred for judgement, _ in found)

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.generator.http_endpoint import KEY, KEY_ENV, serving
 from tests.loop.real_run import outcome_of, run_command, write_run
-from tests.loop.scripted_run import constitute, write_world
+from tests.loop.scripted_run import constitute, write_model_folder, write_world
+from tests.loop.test_other_critic import critic, remote
 
 EXAMPLES = """\
     examples:
@@ -86,6 +89,30 @@ def test_examples_that_the_critic_is_shown_are_left_out(world: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["verdicts"]["cases"] == 3 and told["left_out"] == {"shown": 2, "no_column": 1}
+
+
+def test_a_critic_behind_an_endpoint_is_asked_and_no_engine_started(world: Path, tmp_path: Path) -> None:
+    with serving(critic) as served:
+        (tmp_path / "elsewhere.yaml").write_text(
+            yaml.safe_dump(yaml.safe_load((world / "run.yaml").read_text()) | {"critic_model": remote(served)})
+        )
+        run = str(tmp_path / "elsewhere.yaml")
+        done = constitute("critic-check", run, *LABELLED, "--json", cwd=world, TMPDIR=str(tmp_path), **{KEY_ENV: KEY})
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["critic"] == f"org/judge at 127.0.0.1:{served.port}"
+        assert told["verdicts"]["by_wording"]["critique"]["missed"] == pytest.approx(1 / 3)
+        assert "starting vLLM" not in done.stderr and KEY not in done.stdout + done.stderr
+        refused = constitute("critic-check", run, cwd=world, TMPDIR=str(tmp_path))
+    assert refused.returncode == 2 and KEY_ENV in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_critic_in_an_engine_of_its_own_is_the_only_one_started(world: Path) -> None:
+    write_model_folder(world / "other")
+    done = constitute("critic-check", "run.yaml", "critic_model.model=other", "--json", cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["critic"] == "other"
+    assert [line for line in done.stderr.splitlines() if "starting vLLM" in line] == ["starting vLLM for other"]
 
 
 def test_what_is_wrong_is_told_in_words(world: Path, tmp_path: Path) -> None:
