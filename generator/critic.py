@@ -19,11 +19,14 @@ async def verdicts_on(
 ) -> tuple[Verdict, ...]:
     """The critic's verdicts on a draft, each principle asked about at once.
 
-    With `asks` above one, a principle found broken is asked about again in fresh conversations, each worded anew.
+    With `draft_asks` (where it is left out, `asks`) above one, a principle found broken is asked about again in fresh
+    conversations, each worded anew.
     """
     first = await together(criticise(story, one, text, method, candidate=candidate) for one in principles)
     again = [principle for principle, verdict in zip(principles, first, strict=True) if verdict.verdict == "violates"]
-    fresh = await ask_afresh(story, again, text, range(1, method.asks), method, candidate=candidate)
+    fresh = await ask_afresh(
+        story, again, text, range(1, method.draft_asks or method.asks), method, candidate=candidate
+    )
     return (*first, *fresh)
 
 

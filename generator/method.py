@@ -31,6 +31,7 @@ class Method:
     passes: int = 1
     verify_all: bool = False
     asks: int = 1
+    draft_asks: int | None = None
     drafts: int = 1
     strategy: Strategy = "revision"
     margin: int = 1

@@ -51,7 +51,7 @@ def few_shot_turns(constitution: Constitution, count: int) -> tuple[Message, ...
     Violating and complying examples take turns, one principle after the other, so the critic is not taught one answer.
     """
     turns: list[Message] = []
-    for principle, example in _balanced_examples(constitution)[:count]:
+    for principle, example in shown_examples(constitution, count):
         prompt = example.conversation
         verdict = "violates" if example.violates else "complies"
         severity = example.severity if example.severity is not None else int(example.violates)
@@ -68,7 +68,8 @@ def few_shot_turns(constitution: Constitution, count: int) -> tuple[Message, ...
     return tuple(turns)
 
 
-def _balanced_examples(constitution: Constitution) -> list[tuple[Principle, Example]]:
+def shown_examples(constitution: Constitution, count: int) -> list[tuple[Principle, Example]]:
+    """The examples that `few_shot_turns` shows, each with its principle."""
     told = [
         [
             (principle, example)
@@ -78,7 +79,7 @@ def _balanced_examples(constitution: Constitution) -> list[tuple[Principle, Exam
         ]
         for wanted in (lambda example: example.violates, lambda example: not example.violates)
     ]
-    return [pair for turn in range(max(map(len, told), default=0)) for pair in _at(told, turn)]
+    return [pair for turn in range(max(map(len, told), default=0)) for pair in _at(told, turn)][:count]
 
 
 def _at(told: Sequence[Sequence[tuple[Principle, Example]]], turn: int) -> list[tuple[Principle, Example]]:

@@ -222,6 +222,7 @@ def generation(run: Run, index: int, engines: Engines) -> tuple[Method, int]:
         passes=settings.passes,
         verify_all=settings.verify.principles == "all",
         asks=settings.verify.asks,
+        draft_asks=settings.verify.draft_asks,
         drafts=settings.drafts_per_prompt if strategy == settings.strategy else 1,
         strategy=strategy,
         margin=settings.rating.margin,

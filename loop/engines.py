@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from generator.endpoint import EndpointEngine
 from generator.vllm_engine import VllmEngine
+from loop.config import RunConfig
 from loop.inputs import Run
 from records.errors import ConstituteError, StageError
 
@@ -45,8 +46,7 @@ class Engines:
             StageError: vLLM cannot be started, or an endpoint stayed away.
         """
         if isinstance(self.critic, EndpointEngine):
-            await self.critic.start()
-            _tell(stream, f"critic: {self.critic.model} at {self.critic.endpoint} ({self.critic.structured})")
+            await _reach(self.critic, stream)
         await _start(self.policy, "engine", stream)
         if isinstance(self.critic, VllmEngine) and self.critic is not self.policy:
             await _start(self.critic, "critic_model.engine", stream)
@@ -74,13 +74,36 @@ def open_engines(run: Run, index: int, stages: Sequence[str], stream: IO[str], *
     adapters = {adapter.digest: adapter for adapter in (run.policy(index), *drafters) if adapter}
     seed = config.seed * 100 + index + 1 + start * 100_003
     policy = VllmEngine(config.model, config.engine, [*adapters.values()], seed=seed)
+    return Engines(policy, _other_critic(config, stream, seed) or policy)
+
+
+def _other_critic(config: RunConfig, stream: IO[str], seed: int) -> VllmEngine | EndpointEngine | None:
     other = config.critic_model
     if other is None:
-        return Engines(policy, policy)
+        return None
     if other.endpoint is None:
-        return Engines(policy, VllmEngine(other.model, other.local_engine, [], seed=seed))
+        return VllmEngine(other.model, other.local_engine, [], seed=seed)
     critic = config.generate.critic
-    return Engines(policy, EndpointEngine(other.model, other.endpoint, critic, tell=lambda line: _tell(stream, line)))
+    return EndpointEngine(other.model, other.endpoint, critic, tell=lambda line: _tell(stream, line))
+
+
+async def start_critic(config: RunConfig, stream: IO[str]) -> VllmEngine | EndpointEngine:
+    """The critic of a run, by itself and up; where none is named, the run's model without any adapter.
+
+    Raises:
+        ConfigError, StageError: as `Engines.start`.
+    """
+    critic = _other_critic(config, stream, config.seed) or VllmEngine(config.model, config.engine, [], seed=config.seed)
+    if isinstance(critic, EndpointEngine):
+        await _reach(critic, stream)
+    else:
+        await _start(critic, "critic_model.engine" if config.critic_model else "engine", stream)
+    return critic
+
+
+async def _reach(critic: EndpointEngine, stream: IO[str]) -> None:
+    await critic.start()
+    _tell(stream, f"critic: {critic.model} at {critic.endpoint} ({critic.structured})")
 
 
 async def _start(engine: VllmEngine, setting: str, stream: IO[str]) -> None:

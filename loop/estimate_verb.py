@@ -38,7 +38,7 @@ def estimate(
 
     settings = load_run_config(config, overrides or [])
     price = _price(settings.critic_model, price_in, price_out)
-    with _own_folder() as folder:
+    with own_folder("estimate") as folder:
         run = open_run(settings, RunFolder(folder))
         calibration = _calibrate(run, {"prompts": prompts, "chains": chains, "seconds": seconds})
         told = expect(run, calibration, price)
@@ -46,9 +46,9 @@ def estimate(
 
 
 @contextmanager
-def _own_folder() -> Iterator[Path]:
-    """A folder for this alone, gone at the end; but where a stage of it failed, it stays for its log."""
-    folder = Path(tempfile.mkdtemp(prefix="constitute-estimate-"))
+def own_folder(verb: str) -> Iterator[Path]:
+    """A folder for this verb alone, gone at the end; but where a stage of it failed, it stays for its log."""
+    folder = Path(tempfile.mkdtemp(prefix=f"constitute-{verb}-"))
     failed = False
     try:
         yield folder

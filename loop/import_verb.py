@@ -10,6 +10,8 @@ import typer
 from records.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from records.sources.origin import Origin
 
 _HUB = "hub:"
@@ -36,13 +38,11 @@ def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
     from records.splits import SplitShares
 
     try:
-        named = _named_columns(columns)
-        origin = _origin(source, query, preset=preset, columns=named, split=split, subset=subset, revision=revision)
+        named = named_columns(columns)
+        origin = origin_of(source, query, preset=preset, columns=named, split=split, subset=subset, revision=revision)
         shares = SplitShares(validation=validation, test=test)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        told = "\n".join(f"  {fault.removeprefix(': ').removeprefix('Value error, ')}" for fault in faults)
-        raise ConfigError(f"import-pairs {source}:\n{told}\nNothing was written.") from None
+        raise origin_error(f"import-pairs {source}", error, "Nothing was written.") from None
     unrender = refuse_rendered
     if template is not None:
         from records.chat_template import open_template
@@ -56,7 +56,15 @@ def import_pairs(  # noqa: PLR0913 - every option of a verb is a parameter
         typer.echo(f"every bad row with its reason: {output / 'rejects'}")
 
 
-def _origin(source: str, query: str | None, **more: object) -> Origin:
+def origin_error(where: str, error: ValidationError, way_out: str) -> ConfigError:
+    """What is wrong with a source that was named, in words."""
+    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+    told = "\n".join(f"  {fault.removeprefix(': ').removeprefix('Value error, ')}" for fault in faults)
+    return ConfigError(f"{where}:\n{told}\n{way_out}")
+
+
+def origin_of(source: str, query: str | None = None, **more: object) -> Origin:
+    """A source as its argument names it: `hub:OWNER/NAME`, a database with a query, or a path."""
     from records.sources.origin import Origin
 
     if query is not None:
@@ -68,7 +76,8 @@ def _origin(source: str, query: str | None, **more: object) -> Origin:
     return Origin.model_validate(place | more)
 
 
-def _named_columns(columns: str | None) -> dict[str, str]:
+def named_columns(columns: str | None) -> dict[str, str]:
+    """The argument `OURS=THEIRS, ...` as a mapping."""
     named = {}
     for part in columns.split(",") if columns else []:
         ours, equals, theirs = (piece.strip() for piece in part.partition("="))

@@ -109,6 +109,10 @@ def _do(run: Run, index: int, stages: tuple[str, ...], stream: IO[str], began: f
             from loop.calibrate_stage import calibrate_stage
 
             await calibrate_stage(run, index, stream, began)
+        elif stages == ("critic-check",):
+            from loop.critic_check_stage import critic_check_stage
+
+            await critic_check_stage(run, stream)
         else:
             from loop.draft_stage import draft_stage
 

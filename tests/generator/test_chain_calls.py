@@ -15,6 +15,7 @@ from tests.generator.toy import (
     CONSTITUTION,
     DRAFT_TEXT,
     FINAL_TEXT,
+    honest,
     method_of,
     outcome_of,
     prompt,
@@ -55,6 +56,20 @@ def test_each_question_about_a_text_is_worded_anew():
     asyncio.run(run_chain(prompt(), method))
     about = [text for text in texts_by_stage(method)[VERIFICATION] if FINAL_TEXT in text and "kind to animals" in text]
     assert len(about) == len(set(about)) == 3
+
+
+def test_a_draft_can_be_asked_about_more_often_than_the_final_text():
+    method = method_of(script(), asks=1, draft_asks=3)
+    row = asyncio.run(run_chain(prompt(), method))
+    asked = [text for text in texts_by_stage(method)[VERIFICATION] if "kind to animals" in text]
+    assert [(DRAFT_TEXT in text, FINAL_TEXT in text) for text in asked] == [(True, False), (True, False), (False, True)]
+    assert [verdict.principle for verdict in row.draft_verdicts].count("kind") == 3
+    assert [verdict.principle for verdict in row.final_verdicts].count("kind") == 1
+    # Any one of the three that disagrees, and the principle is not found broken.
+    third = "Decide who is right."
+    doubted = script(critic=lambda p, r, v, before: "complies" if third in r else honest(p, r, v, before))
+    assert outcome_of(doubted, asks=1, draft_asks=3).reason == "inconsistent"
+    assert isinstance(outcome_of(doubted, asks=1), Pair)
 
 
 def test_all_principles_can_be_verified_though_few_are_drawn():

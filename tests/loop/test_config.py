@@ -106,6 +106,7 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
             GOOD + "generate: {strategy: rating, drafts_per_prompt: 2, draft: {temperature: 0}}\n",
             "drafts the same each time; expected a temperature above 0",
         ),
+        (GOOD + "generate: {verify: {asks: 3, draft_asks: 2}}\n", "draft_asks is 2 and asks 3; expected no fewer"),
         (GOOD + "generate: {judge: {at_least: loss}}\n", "generate.judge.at_least: found 'loss'"),
         (GOOD + "generate: {rating: {margin: 5}}\n", "generate.rating.margin: found 5"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from generator.config import VerifyConfig
 from tests.loop.scripted_run import CHAINS, constitute, rows, write_world
 
 GROUPS = ("best_of_n", "ai_feedback", "rating")
@@ -54,6 +55,15 @@ def test_drafts_passes_and_the_gate_reach_the_chains(world: Path) -> None:
     # A second pass over the one principle looks at the rewrite again.
     assert all([entry["kind"] for entry in row["trail"]].count("recheck") == 1 for row in pairs)
     assert {row["provenance"]["judge"]["model"] for row in found} == {"model"}
+
+
+def test_questions_about_drafts_alone_reach_the_chains_and_leave_other_runs_digests_as_they_were(world: Path) -> None:
+    done = constitute("generate", "run.yaml", "generate.verify.draft_asks=3", "--run", "asked", cwd=world)
+    assert done.returncode == 0, done.stderr
+    pairs = [row for row in rows(world / "outputs" / "asked" / "round_00") if "chosen" in row and row["violated"]]
+    assert pairs and {(len(row["draft_verdicts"]), len(row["final_verdicts"])) for row in pairs} == {(3, 1)}
+    assert VerifyConfig().model_dump(mode="json") == {"principles": "drawn", "asks": 1}
+    assert VerifyConfig(draft_asks=3).model_dump(mode="json")["draft_asks"] == 3
 
 
 def test_a_run_of_groups_goes_on_under_the_same_settings_and_stops_under_others(world: Path) -> None:
