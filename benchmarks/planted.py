@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.planted_form import Case, Errors, expected  # noqa: E402
 from benchmarks.planted_world import chains, seeded  # noqa: E402
-from evaluation.intervals import wilson  # noqa: E402
+from records.intervals import wilson  # noqa: E402
 
 KINDS: tuple[Errors, ...] = ("independent", "persistent", "persistent_other_verifier")
 PRINCIPLES, ERRORS, ASKS = (1, 4, 20), (0.02, 0.05, 0.1, 0.2, 0.3), (1, 2, 3)

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from constitution.render import critique_request, verify_request
 from constitution.schema import Constitution
 from evaluation.critic_cases import ComparisonCase, VerdictCase
-from evaluation.intervals import rate_by_prompt
 from generator.engine import EngineFailedError, PromptTooLongError
 from generator.seat import Seat, ask_verdict
 from records.digest import digest_json
+from records.intervals import rate_by_prompt
 from records.rows import Message, VerdictName
 from records.strict import Strict
 
