@@ -162,10 +162,16 @@ class Effects:
     prompts: Array
 
 
+ODD = 0.5
+"""By how much an imagined prompt is off, in `effects`: half of an answer's turning into a refusal, or e ** 0.5 times
+as long. Without it a handful of rows that all say the same would leave no doubt at all."""
+
+
 def effects(present: Array, outcome: Array, prompt: Array) -> Effects:
     """What each cause adds to the outcome of a row, all causes of the row together making it (least squares).
 
     No constant: a row without any cause would have an outcome of 0, as a text that nobody rewrote keeps its length.
+    Two imagined prompts for each cause, off by `ODD` either way, join the estimate of the error.
 
     Args:
         present: shape (rows, causes), whether a cause was at work in a row.
@@ -185,7 +191,7 @@ def effects(present: Array, outcome: Array, prompt: Array) -> Effects:
         bread = np.linalg.pinv(x.T @ x)
         fitted = bread @ (x.T @ outcome)
         scores = by_prompt(x * (outcome - x @ fitted)[:, None], place, clusters)
-        spread = bread @ (scores.T @ scores) @ bread * clusters / (clusters - 1)
+        spread = bread @ (scores.T @ scores + 2 * ODD**2 * np.eye(len(known))) @ bread * clusters / (clusters - 1)
         value[known], error[known] = fitted, np.sqrt(np.maximum(np.diag(spread), 0))
     return Effects(value, error, told)
 

@@ -201,10 +201,18 @@ class Facts:
             self._connection.executemany("INSERT INTO labels VALUES (?, ?, ?)", [(*key, rows[key]) for key in rows])
         self._connection.execute(_FACTS)
 
+    def run(self, statement: str) -> None:
+        """Make a table of the facts."""
+        self._connection.execute(statement)
+
+    def named(self, statement: str) -> dict[str, Any]:
+        """The columns of a query as numpy arrays by name; nothing may be null in those of numbers."""
+        found: dict[str, Any] = self._connection.execute(statement).fetchnumpy()
+        return found
+
     def query(self, statement: str) -> list[Any]:
-        """The columns of a query as numpy arrays, in its order; nothing may be null in those of numbers."""
-        found = self._connection.execute(statement).fetchnumpy()
-        return list(found.values())
+        """The columns of a query, in its order."""
+        return list(self.named(statement).values())
 
     def table(self) -> Any:
         """The facts as an Arrow table, principles by id."""
