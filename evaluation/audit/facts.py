@@ -20,6 +20,7 @@ from constitution.schema import Constitution
 from evaluation.audit.rows import row_tables
 from evaluation.audit.texts import check_verdicts, refuses
 from records.errors import DataError
+from records.shard import DamagedShardError
 
 Label = tuple[str, str, bool]
 """What a person says of a draft: the chain's id, the principle, whether the draft violates it."""
@@ -241,11 +242,21 @@ def read_facts(folders: Iterable[Path], constitution: Constitution, labels: Iter
     facts = Facts(constitution)
     for folder in folders:
         for name in ("rejects", "pairs"):
-            for table in row_tables(folder / name):
-                facts.add(table)
+            for path, table in row_tables(folder / name):
+                _add(facts, path, table)
     _require_digest(facts)
     facts.finish(labels)
     return facts
+
+
+def _add(facts: Facts, path: Path, table: Any) -> None:
+    import duckdb
+
+    try:
+        facts.add(table)
+    except duckdb.Error as error:
+        found = str(error).replace("\n", " ")[:200]
+        raise DamagedShardError(path, f"a row is none of pairs and rejects ({found})") from None
 
 
 def _require_digest(facts: Facts) -> None:

@@ -28,8 +28,8 @@ def row_schema() -> Any:
     return pyarrow.schema([*(known.field(name) for name in _COLUMNS), pyarrow.field("reason", pyarrow.string())])
 
 
-def row_tables(folder: Path) -> Iterator[Any]:
-    """The rows of a folder of pairs or of rejects, at most `ROWS_PER_TABLE` in a table of `row_schema`.
+def row_tables(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """The rows of a folder of pairs or of rejects, at most `ROWS_PER_TABLE` in a table of `row_schema`, by shard.
 
     Columns that a row is too old to have are null. A torn last line is passed over.
 
@@ -40,17 +40,27 @@ def row_tables(folder: Path) -> Iterator[Any]:
     for path in paths:
         if is_parquet(path):
             for batch in parquet_batches(path, list(schema.names), rows=ROWS_PER_TABLE):
-                yield _fitted(path, batch, schema)
+                yield path, _whole(path, _fitted(path, batch, schema))
         else:
             rows = shard_rows(path, growing=path == paths[-1])
             while some := list(islice(rows, ROWS_PER_TABLE)):
-                yield _table(path, some, schema)
+                yield path, _whole(path, _table(path, some, schema))
+
+
+def _whole(path: Path, table: Any) -> Any:
+    """The table, where all of its rows have what no row is without."""
+    for name in ("id", "prompt_id", "provenance"):
+        if table.column(name).null_count:
+            raise DamagedShardError(path, f"a row has no {name}")
+    return table
 
 
 def _table(path: Path, rows: list[Any], schema: Any) -> Any:
     import pyarrow
 
     try:
+        if not all(isinstance(row, dict) for row in rows):
+            raise TypeError("it is no JSON object")
         try:
             return pyarrow.Table.from_pylist(rows, schema)
         except UnicodeEncodeError:  # a lone surrogate, which no model is shown either
