@@ -114,7 +114,8 @@ def rows(world: World, prompts: int = 500, drafts: int = 1, *, asks: int = 1, fi
     broken = _chance(world, chains) < 1 / (1 + np.exp(-np.log(world.base / (1 - world.base + 1e-9) + 1e-9) - harder))
     if "redundant" in world.of:
         a, b = world.of["redundant"]
-        broken[:, b] = broken[:, a]
+        same = world.source.random(chains) > world.size["redundant"]
+        broken[:, b] = np.where(same, broken[:, a], broken[:, b])
     applies = _applies(world, prompts).repeat(drafts, axis=0)
     broken &= applies
     told = [_verdicts(world, broken, applies)]

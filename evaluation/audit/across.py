@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from evaluation.audit.counts import Counts, DraftVerdicts
-from evaluation.audit.estimates import Agreement, Array, Difference, Rates, Z, agreement, by_prompt, difference, rates
+from evaluation.audit.estimates import Agreement, Array, Difference, Rates, Z, agreement, by_prompt, chance_higher, difference, rates
 
 SUBSET_KEEPS = 0.95
 """Of the drafts in which any principle was found broken."""
@@ -28,6 +29,11 @@ class Conflict:
     elsewhere: Rates
     """The same, where only other principles were revised: chance."""
     more: Difference
+
+    @cached_property
+    def chance(self) -> Array:
+        """P of so many more losses, or more, if mending this principle were like mending any other."""
+        return chance_higher(self.lost, self.elsewhere)
 
 
 def redundancies(counts: Counts) -> list[Agreement]:

@@ -93,13 +93,26 @@ def chance_higher(more: Rates, less: Rates) -> Array:
 
     Counts are rounded towards no difference. 1 where one of the two has nothing.
     """
-    from scipy.stats import hypergeom
-
     n_more, n_less = np.floor(more.effective).astype(int), np.floor(less.effective).astype(int)
     x_more = np.minimum(np.floor(np.nan_to_num(more.rate) * n_more + 1e-9).astype(int), n_more)
     x_less = np.minimum(np.ceil(np.nan_to_num(less.rate) * n_less - 1e-9).astype(int), n_less)
-    tail = hypergeom.sf(x_more - 1, n_more + n_less, x_more + x_less, n_more)
-    return np.where((n_more > 0) & (n_less > 0), np.nan_to_num(tail, nan=1.0), 1.0)
+    tails = [_hypergeometric(*one) for one in zip(x_more, x_less, n_more, n_less, strict=True)]
+    return np.where((n_more > 0) & (n_less > 0), tails, 1.0)
+
+
+def _hypergeometric(x: int, other: int, n: int, rest: int) -> float:
+    """P that of all events (`x` and `other`) so many or more fall to these `n` trials and not to the `rest`."""
+    from scipy.special import gammaln  # scipy.stats has it too, and takes seconds to import
+
+    events = x + other
+    fall = np.arange(x, min(n, events) + 1)
+
+    def choose(of: Array, some: Array) -> Array:
+        return gammaln(of + 1) - gammaln(some + 1) - gammaln(of - some + 1)
+
+    fits = fall[events - fall <= rest]
+    chances = choose(n, fits) + choose(rest, events - fits) - choose(n + rest, events)
+    return float(min(1.0, np.exp(chances).sum()))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,15 @@ def test_the_exact_tests_are_those_of_scipy_where_trials_are_independent():
     assert chance_higher(found, other)[0] == pytest.approx(fisher_exact([[7, 93], [2, 48]], "greater")[1])
 
 
+@pytest.mark.parametrize("counts", [(0, 10, 0, 10), (3, 3, 0, 200), (40, 90, 300, 900), (9, 9, 4, 4), (1, 500, 0, 3)])
+def test_fishers_test_is_scipys(counts):
+    from scipy.stats import fisher_exact
+
+    x, n, other, rest = counts
+    more, less = (rates((np.arange(of) < hits)[:, None], np.ones((of, 1))) for hits, of in ((x, n), (other, rest)))
+    assert chance_higher(more, less)[0] == pytest.approx(fisher_exact([[x, n - x], [other, rest - other]], "greater")[1])
+
+
 def test_drafts_of_one_prompt_do_not_pass_for_independent_ones():
     """Ten drafts that say the same tell what one tells."""
     once, ten = rates(np.eye(40)[:, :1] + np.eye(40)[:, 1:2], np.ones((40, 1))), None
