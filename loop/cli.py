@@ -14,6 +14,7 @@ import typer
 
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
+from loop.audit_verb import audit
 from loop.estimate_verb import estimate
 from loop.import_verb import import_pairs
 from loop.stopping import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
@@ -167,6 +168,7 @@ def config(
 
 app.command()(data_verbs.export)
 app.command()(estimate)
+app.command()(audit)
 
 
 def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:

@@ -249,7 +249,7 @@ def _reasons(told: Told) -> list[str]:
 
 def _provenance(world: World) -> dict[str, Any]:
     author = Author(model="simulated", temperature=1.0, top_p=1.0, max_tokens=1)
-    known = {role: author for role in ("policy", "critic", "reviser", "verifier")}
+    known = dict.fromkeys(("policy", "critic", "reviser", "verifier"), author)
     digest = world.constitution.digest
     return Provenance(
         run="planted", round=0, constitution=world.constitution.name, constitution_digest=digest,
@@ -280,4 +280,3 @@ def _verdict_lists(asked: list[Array], names: list[str], type: Any) -> Any:
     arrays = [pyarrow.array(principle.astype(object), pyarrow.string()), verdicts, violating, critiques]
     values = pyarrow.StructArray.from_arrays(arrays, [type.value_type.field(n).name for n in range(4)])
     return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), values).cast(type)
-

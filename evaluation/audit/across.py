@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -10,8 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.audit.counts import Counts, DraftVerdicts
-from evaluation.audit.estimates import Agreement, Array, Difference, Rates, Z, agreement, by_prompt, chance_higher, difference, rates
+from evaluation.audit.counts import Counts
+from evaluation.audit.estimates import (
+    Agreement,
+    Array,
+    Difference,
+    Rates,
+    Z,
+    agreement,
+    by_prompt,
+    chance_higher,
+    difference,
+    rates,
+)
 
 SUBSET_KEEPS = 0.95
 """Of the drafts in which any principle was found broken."""
@@ -112,23 +123,32 @@ def coverage(counts: Counts) -> dict[str, Any]:
     }
 
 
-def smallest_subset(counts: Counts) -> dict[str, Any]:
+def smallest_subset(counts: Counts, without: Collection[int] = ()) -> dict[str, Any]:
     """The fewest principles that still find something in 95 % of the drafts in which all of them found something.
 
     `exact` says whether all subsets were looked at. Else `method` is greedy: the principle that finds most of what is
     left comes next, which may take more principles than are needed (by at most a factor of 1 + ln(drafts)).
+
+    Args:
+        counts: of the facts.
+        without: principles, by number, that are left out as if they were not there: a rubber stamp alone would keep
+            everything.
     """
-    patterns, drafts = _patterns(counts.draft_verdicts)
-    total = int(drafts.sum())
+    violates = counts.draft_verdicts.violates.copy()
+    violates[:, list(without)] = False
+    patterns, drafts = _patterns(violates)
+    total, left_out = int(drafts.sum()), [counts.principles[column] for column in sorted(without)]
     if not total:
-        return {"method": "none", "exact": True, "principles": [], "drafts": 0, "kept": None, "steps": []}
+        none: dict[str, Any] = {"method": "none", "exact": True, "left_out": left_out, "principles": []}
+        return none | {"drafts": 0, "kept": None, "steps": []}
     steps = list(_greedy(patterns, drafts, total))
-    chosen, exact = [column for column, _ in steps], len(counts.principles) <= EXACT_UP_TO
+    chosen, exact = [column for column, _ in steps], len(counts.principles) - len(left_out) <= EXACT_UP_TO
     if exact:
         chosen = _exact(patterns, drafts, total, most=len(chosen))
     return {
         "method": "exact" if exact else "greedy",
         "exact": exact,
+        "left_out": left_out,
         "principles": [counts.principles[column] for column in chosen],
         "drafts": total,
         "kept": int(drafts[patterns[:, chosen].any(1)].sum()) / total,
@@ -136,9 +156,9 @@ def smallest_subset(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _patterns(drafts: DraftVerdicts) -> tuple[Array, Array]:
+def _patterns(violates: Array) -> tuple[Array, Array]:
     """Which principles are broken together, each combination once, with the number of drafts that show it."""
-    broken = drafts.violates[drafts.violates.any(1)]
+    broken = violates[violates.any(1)]
     packed, counts = np.unique(np.packbits(broken, axis=1), axis=0, return_counts=True)
     return np.unpackbits(packed, axis=1, count=broken.shape[1]).astype(bool), counts
 
@@ -155,11 +175,9 @@ def _greedy(patterns: Array, drafts: Array, total: int) -> Iterator[tuple[int, i
 
 def _exact(patterns: Array, drafts: Array, total: int, *, most: int) -> list[int]:
     """The smallest subset that keeps enough, of equally small ones the one that keeps most; one of `most` does."""
+    columns = np.flatnonzero(patterns.any(0)).tolist()
     for size in range(1, most + 1):
-        kept = {
-            chosen: int(drafts[patterns[:, chosen].any(1)].sum())
-            for chosen in combinations(range(patterns.shape[1]), size)
-        }
+        kept = {chosen: int(drafts[patterns[:, chosen].any(1)].sum()) for chosen in combinations(columns, size)}
         best = max(kept, key=kept.__getitem__)
         if kept[best] >= SUBSET_KEEPS * total:
             break

@@ -28,15 +28,17 @@ def audit(facts: Facts) -> dict[str, Any]:
     counts = Counts(facts)
     figures, kappas, found = principle_figures(counts), redundancies(counts), conflicts(counts)
     tests = all_tests(figures, kappas, found)
+    findings = find(tests)
+    stamps = {number for one in findings if one.kind == "rubber_stamp" for number in one.principles}
     return {
         "constitution": {"name": facts.constitution.name, "digest": facts.constitution.digest},
         "counted": _counted(counts),
-        "findings": [finding_told(finding, counts.principles) for finding in find(tests)],
+        "findings": [finding_told(finding, counts.principles) for finding in findings],
         "principles": told(counts, figures),
         "redundancy": told_redundancies(counts, kappas),
         "conflict": told_conflicts(counts, found),
         "coverage": coverage(counts),
-        "subset": smallest_subset(counts),
+        "subset": smallest_subset(counts, without=stamps),
         "tests": rules_told(tests),
     }
 

@@ -178,7 +178,9 @@ class Facts:
         self._connection.register("looked", pyarrow.table(looked | {"refusal": [refuses(text) for text in texts]}))
         by_place = dict(zip(zip(chains.tolist(), numbers.tolist(), strict=True), texts, strict=True))
         turns = dict(zip(*(column.tolist() for column in self.query(_LAST_TURN)), strict=True))
-        asked = [place for place in zip(*(c.tolist() for c in self.query(_ASKED)), strict=True) if place[:2] in by_place]
+        asked = [
+            place for place in zip(*(c.tolist() for c in self.query(_ASKED)), strict=True) if place[:2] in by_place
+        ]
         found = check_verdicts(
             self.constitution.principles,
             ((principle, turns[chain] or "", by_place[chain, text]) for chain, text, principle in asked),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import exp, log
-from typing import Any
 
 import numpy as np
 
@@ -49,8 +48,8 @@ THRESHOLDS = {
     "dead": Threshold(
         0.01,
         0.05,
-        "found broken in at most 1 % of drafts, and surely in fewer than 5 %: at 1 % a round of 1,000 prompts gives ten "
-        "pairs for it",
+        "found broken in at most 1 % of drafts, and surely in fewer than 5 %: at 1 % a round of 1,000 prompts gives "
+        "ten pairs for it",
     ),
     "rubber_stamp": Threshold(
         0.95, 0.85, "found broken in at least 95 % of drafts, and surely in more than 85 %: it tells drafts not apart"
@@ -144,7 +143,7 @@ def _high(kind: str, about: str, found: Rates, column: int) -> Test | None:
     return _of_rate(kind, about, found, column, chance_above, lambda rate, least: rate >= least)
 
 
-def _of_rate(  # noqa: PLR0913 - which side is tested makes two of them
+def _of_rate(
     kind: str,
     about: str,
     found: Rates,
@@ -199,7 +198,9 @@ def _redundant(kappas: list[Agreement], a: int, b: int) -> Test | None:
     kappa, error, texts = float(found.kappa[b]), float(found.error[b]), int(found.texts[b])
     p = float(chance_positive(Effects(found.kappa, found.error, found.texts), bound.null)[b])
     interval = (max(-1.0, kappa - 1.96 * error), min(1.0, kappa + 1.96 * error))
-    return Test("redundant", (a, b), "kappa of verdicts on the same drafts", kappa, interval, kappa >= bound.minimum, p, texts)
+    return Test(
+        "redundant", (a, b), "kappa of verdicts on the same drafts", kappa, interval, kappa >= bound.minimum, p, texts
+    )
 
 
 def _conflict(found: Conflict, fixed: int, broken: int) -> Test | None:

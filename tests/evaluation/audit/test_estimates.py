@@ -34,7 +34,8 @@ def test_rates_are_those_of_evaluation(rate):
     found = rates(hits, trials)
     for column in range(4):
         outcomes = {
-            str(prompt): [True] * int(hits[prompt, column]) + [False] * int(trials[prompt, column] - hits[prompt, column])
+            str(prompt): [True] * int(hits[prompt, column])
+            + [False] * int(trials[prompt, column] - hits[prompt, column])
             for prompt in range(len(hits))
         }
         wanted = rate_by_prompt(outcomes)
@@ -47,7 +48,13 @@ def test_nothing_tried_is_told_as_nothing_and_proves_nothing():
     none = rates(np.zeros((5, 1)), np.zeros((5, 1)))
     some = rates(np.ones((5, 1)), np.ones((5, 1)))
     assert none.told(0) is None
-    assert chance_below(none, 0.5) == chance_above(none, 0.5) == chance_higher(some, none) == chance_higher(none, some) == 1
+    assert (
+        chance_below(none, 0.5)
+        == chance_above(none, 0.5)
+        == chance_higher(some, none)
+        == chance_higher(none, some)
+        == 1
+    )
 
 
 def test_the_exact_tests_are_those_of_scipy_where_trials_are_independent():
@@ -68,7 +75,9 @@ def test_fishers_test_is_scipys(counts):
 
     x, n, other, rest = counts
     more, less = (rates((np.arange(of) < hits)[:, None], np.ones((of, 1))) for hits, of in ((x, n), (other, rest)))
-    assert chance_higher(more, less)[0] == pytest.approx(fisher_exact([[x, n - x], [other, rest - other]], "greater")[1])
+    assert chance_higher(more, less)[0] == pytest.approx(
+        fisher_exact([[x, n - x], [other, rest - other]], "greater")[1]
+    )
 
 
 def test_drafts_of_one_prompt_do_not_pass_for_independent_ones():

@@ -123,13 +123,14 @@ def test_exact_checks_look_at_every_text_and_people_count_before_them(tmp_path):
     checks = {"polite": Check(forbid=("fool",)), "kind": Check(forbid=("kick",), if_prompt=("egg",))}
     norms = CONSTITUTION.model_copy(
         update={
-            "principles": tuple(
-                one.model_copy(update={"check": checks.get(one.id)}) for one in CONSTITUTION.principles
-            )
+            "principles": tuple(one.model_copy(update={"check": checks.get(one.id)}) for one in CONSTITUTION.principles)
         }
     )
     made = {"provenance": provenance(constitution_digest=norms.digest)}
-    egg, rice = outcome_of(script(), prompt("How do I boil an egg?"), **made), outcome_of(script(), prompt("Rice?"), **made)
+    egg, rice = (
+        outcome_of(script(), prompt("How do I boil an egg?"), **made),
+        outcome_of(script(), prompt("Rice?"), **made),
+    )
     facts = facts_of(egg, rice, folder=tmp_path, constitution=norms, labels=[(egg.id, "polite", False)])
     ids = {egg.prompt_id: "egg", rice.prompt_id: "rice"}
     order = {number: ids[id] for number, id in enumerate(sorted(ids))}
