@@ -210,7 +210,7 @@ def effects(present: Array, outcome: Array, prompt: Array) -> Effects:
 
 
 def chance_positive(found: Effects, more_than: float = 0.0) -> Array:
-    """P of so large an effect or a larger one if the true one were `more_than`; Student's t on the prompts that tell."""
+    """P of so large an effect or a larger one if the true one were `more_than` (Student's t, by prompts)."""
     from scipy.special import stdtr
 
     freedom = np.maximum(found.prompts - 1, 1)

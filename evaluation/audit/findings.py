@@ -96,7 +96,7 @@ class Test:
     about: str
     """What the effect is a figure of."""
     effect: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
     is_large: bool
     chance: float
     cases: int

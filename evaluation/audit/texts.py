@@ -32,7 +32,7 @@ def check_verdicts(principles: Sequence[Principle], asked: Iterable[tuple[int, s
         principles: by number; those that are asked about have a check.
         asked: the principle's number, the last user turn, and the text.
     """
-    found = []
+    found: list[str] = []
     for number, turn, text in asked:
         check = principles[number].check
         assert check is not None
