@@ -37,12 +37,12 @@ _TABLES = """
 CREATE TYPE verdict AS ENUM ('violates', 'complies', 'not_applicable', 'unparsed');
 CREATE TYPE kind AS ENUM ('draft', 'recheck', 'verification');
 CREATE TABLE principles (principle USMALLINT, id VARCHAR, checked BOOLEAN);
-CREATE TABLE chains (chain INTEGER, id VARCHAR, prompt_id VARCHAR, prompt_group VARCHAR, round INTEGER, split VARCHAR,
-    strategy VARCHAR, benign BOOLEAN, reason VARCHAR, digest VARCHAR);
+CREATE TABLE chains (chain INTEGER, id VARCHAR, prompt_id VARCHAR, prompt_group VARCHAR, round INTEGER NOT NULL,
+    split VARCHAR, strategy VARCHAR, benign BOOLEAN, reason VARCHAR, digest VARCHAR NOT NULL);
 CREATE TABLE drawn (chain INTEGER, principle USMALLINT);
 CREATE TABLE revisions (chain INTEGER, principle USMALLINT, number SMALLINT);
 CREATE TABLE texts (chain INTEGER, text SMALLINT, chars INTEGER, refusal BOOLEAN, final BOOLEAN);
-CREATE TABLE answers (chain INTEGER, principle USMALLINT, text SMALLINT, kind kind, ask SMALLINT, verdict verdict,
+CREATE TABLE answers (chain INTEGER, principle USMALLINT, text SMALLINT, kind kind, ask SMALLINT, verdict verdict NOT NULL,
     severity TINYINT, truth verdict);
 CREATE TABLE unknown (principle VARCHAR, verdicts BIGINT);
 """
@@ -50,7 +50,7 @@ CREATE TABLE unknown (principle VARCHAR, verdicts BIGINT);
 # has one draft, which revisions follow.
 _TRAIL = """
 CREATE OR REPLACE TEMP TABLE steps AS
-SELECT chain, place, e.kind AS kind, e.principle AS principle, e.verdict AS verdict, e.text AS words,
+SELECT chain, place, e.kind AS kind, e.principle AS principle, e.verdict AS verdict, coalesce(e.text, '') AS words,
     sum(CASE WHEN e.kind = 'revision' THEN 1 ELSE 0 END) OVER trail AS text,
     lead(e.kind || ' ' || e.principle) OVER trail AS next
 FROM (SELECT chain, unnest(list_filter(trail, lambda e: e.kind IN ('revision', 'recheck'))) AS e,

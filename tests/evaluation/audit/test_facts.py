@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from constitution.schema import Check, Constitution
+from evaluation.audit.audit import audit
 from evaluation.audit.facts import read_facts
 from evaluation.audit.texts import refuses
 from records.compact import compact_round
@@ -194,13 +195,45 @@ def test_what_is_no_row_names_its_shard(tmp_path, line):
         read_facts([tmp_path], CONSTITUTION)
 
 
-def test_a_verdict_of_no_known_name_names_its_shard(tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row["draft_verdicts"][0].update(verdict="perhaps"),
+        lambda row: row["final_verdicts"][0].update(verdict=None),
+        lambda row: row["draft_verdicts"][0].update(severity=1000),
+        lambda row: row["provenance"].update(round=None),
+        lambda row: row["provenance"].update(constitution_digest=None),
+        lambda row: row.update(prompt_id=None),
+    ],
+)
+def test_a_row_that_nobody_wrote_names_its_shard(tmp_path, change):
     row = json.loads(row_line(outcome_of(script())))
-    row["draft_verdicts"][0]["verdict"] = "perhaps"
+    change(row)
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "part-00000.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match="perhaps"):
+    with pytest.raises(DamagedShardError, match=r"pairs/part-00000\.jsonl"):
         read_facts([tmp_path], CONSTITUTION)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.update(trail=None, candidates=None, final_verdicts=None),
+        lambda row: row["trail"][4].update(text=None, principle=None),
+        lambda row: row.update(draft=None, prompt=[]),
+        lambda row: row["draft_verdicts"].insert(0, None),
+        lambda row: row["draft_verdicts"][0].update(principle="'); DROP TABLE facts; --"),
+        lambda row: row.update(prompt_id="'; DROP TABLE chains; --", group="\x00", reason="odd"),
+    ],
+)
+def test_a_row_with_holes_is_counted_as_far_as_it_goes(tmp_path, change):
+    row = json.loads(row_line(outcome_of(script())))
+    change(row)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "part-00000.jsonl").write_text(json.dumps(row) + "\n")
+    told = audit(read_facts([tmp_path], CONSTITUTION))
+    assert told["counted"]["chains"] == 1 and 2 <= told["counted"]["verdicts"] <= 8
+    json.dumps(told, allow_nan=False)
 
 
 def test_rows_of_another_constitution_are_refused(tmp_path):
