@@ -10,19 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.audit.association import Agreement, agreement
 from evaluation.audit.counts import Counts
-from evaluation.audit.estimates import (
-    Agreement,
-    Array,
-    Difference,
-    Rates,
-    Z,
-    agreement,
-    by_prompt,
-    chance_higher,
-    difference,
-    rates,
-)
+from evaluation.audit.estimates import Array, Difference, Rates, Z, by_prompt, chance_higher, difference, rates
 
 SUBSET_KEEPS = 0.95
 """Of the drafts in which any principle was found broken."""

@@ -42,8 +42,8 @@ CREATE TABLE chains (chain INTEGER, id VARCHAR, prompt_id VARCHAR, prompt_group 
 CREATE TABLE drawn (chain INTEGER, principle USMALLINT);
 CREATE TABLE revisions (chain INTEGER, principle USMALLINT, number SMALLINT);
 CREATE TABLE texts (chain INTEGER, text SMALLINT, chars INTEGER, refusal BOOLEAN, final BOOLEAN);
-CREATE TABLE answers (chain INTEGER, principle USMALLINT, text SMALLINT, kind kind, ask SMALLINT, verdict verdict NOT NULL,
-    severity TINYINT, truth verdict);
+CREATE TABLE answers (chain INTEGER, principle USMALLINT, text SMALLINT, kind kind, ask SMALLINT,
+    verdict verdict NOT NULL, severity TINYINT, truth verdict);
 CREATE TABLE unknown (principle VARCHAR, verdicts BIGINT);
 """
 # What one table of rows, registered as `batch` with its chains' numbers, comes to. A chain whose candidates are empty

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.audit.association import Effects, effects
 from evaluation.audit.counts import Counts, RevisedChains
-from evaluation.audit.estimates import Array, Difference, Effects, Rates, Z, corrected, difference, effects, rates
+from evaluation.audit.estimates import Array, Difference, Rates, Z, corrected, difference, rates
 
 NOT_ASKED_AGAIN = "no draft was asked about twice (generate.verify.asks is 1), so chance is not known"
 

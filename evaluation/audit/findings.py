@@ -15,14 +15,12 @@ from math import exp, log
 import numpy as np
 
 from evaluation.audit.across import Conflict
+from evaluation.audit.association import Agreement, Effects, chance_positive
 from evaluation.audit.estimates import (
-    Agreement,
     Array,
-    Effects,
     Rates,
     chance_above,
     chance_below,
-    chance_positive,
     discoveries,
 )
 from evaluation.audit.figures import Figures

@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.audit.association import agreement, chance_positive, effects
 from evaluation.audit.estimates import (
-    agreement,
     by_prompt,
     chance_above,
     chance_below,
     chance_higher,
-    chance_positive,
     corrected,
     difference,
     discoveries,
-    effects,
     rates,
 )
 from evaluation.intervals import rate_by_prompt
