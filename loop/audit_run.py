@@ -17,6 +17,7 @@ from loop.report import read_object
 from records.atomic import write_json_atomic, write_text_atomic
 from records.chat import encodable
 from records.errors import ConfigError, Problem, problems_error
+from records.progress import progress
 from records.shard import shards
 from records.strict import Strict
 
@@ -56,7 +57,8 @@ def audit_run(
     folders = _folders(path, rounds)
     constitution = load_constitution(str(path / "constitution.yaml"))
     said = _labels(labels, constitution) if labels else []
-    facts = read_facts(folders, constitution, said)
+    with progress(f"audit {encodable(path.resolve().name)}", None) as display:
+        facts = read_facts(folders, constitution, said, display.advance)
     try:
         told = {"run": encodable(path.resolve().name), "labels": len(said), **audit(facts)}
     finally:

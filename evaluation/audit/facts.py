@@ -12,7 +12,7 @@ question are here, so an unreadable reply that was drawn again is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -229,13 +229,19 @@ class Facts:
         self._connection.close()
 
 
-def read_facts(folders: Iterable[Path], constitution: Constitution, labels: Iterable[Label] = ()) -> Facts:
+def read_facts(
+    folders: Iterable[Path],
+    constitution: Constitution,
+    labels: Iterable[Label] = (),
+    advance: Callable[[int], object] = lambda rows: None,
+) -> Facts:
     """The facts of some rounds.
 
     Args:
         folders: those of rounds, each with `pairs/` and `rejects/`. Where both hold an id, the reject counts.
         constitution: the one that the rows were made under.
         labels: see `Facts.finish`.
+        advance: called with the number of rows that were read since.
 
     Raises:
         DamagedShardError: a shard holds something that is no row.
@@ -246,6 +252,7 @@ def read_facts(folders: Iterable[Path], constitution: Constitution, labels: Iter
         for name in ("rejects", "pairs"):
             for path, table in row_tables(folder / name):
                 _add(facts, path, table)
+                advance(table.num_rows)
     _require_digest(facts)
     facts.finish(labels)
     return facts
