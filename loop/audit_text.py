@@ -134,20 +134,24 @@ def _redundancy(told: dict[str, Any]) -> list[str]:
 
 
 def _conflict(told: dict[str, Any]) -> list[str]:
-    known = [pair for pair in told["conflict"] if pair["difference"] is not None]
+    known = [pair for pair in told["conflict"] if pair["beyond"] is not None]
     rows = [
         [
             f"{escaped(pair['fixed'])} → {escaped(pair['broken'])}",
             _cell(pair["broken_rate"]),
             _cell(pair["elsewhere"]),
-            f"{pair['difference'] * 100:+.0f} points {_between(pair['ci'])}",
+            f"{pair['beyond'] * 100:+.0f} points {_between(pair['ci'])}",
         ]
         for pair in known[:_SHOWN]
     ]
     if not rows:
         return []
-    header = ["mended → broken", "broken", "where others were mended", "difference"]
-    return ["## Mended at the cost of another", f"Of {len(known)} pairs the worst.", table(header, rows)]
+    header = ["mended → broken", "broken", "where others were mended", "beyond other revisions"]
+    note = (
+        f"Of {len(known)} pairs the worst. Beyond other revisions: what a revision for the first adds to the chance "
+        "that the second is lost, all revisions of a chain told apart, minus what one for any other principle adds."
+    )
+    return ["## Mended at the cost of another", note, table(header, rows)]
 
 
 def _raw(bounds: list[float]) -> str:

@@ -18,7 +18,6 @@ from evaluation.audit.rows import row_schema
 from records.rows import Author, Provenance
 
 FAULTS = ("redundant", "conflict", "dead", "rubber_stamp", "unfixable", "refusals", "length", "critic_unreliable")
-_FALSE_BREAKS = 0.003  # of any other principle, by any revision
 _UNPARSED = 0.0005
 _REFUSES_ANYHOW = 0.02
 _REFUSAL = "I cannot help with that. "
@@ -36,17 +35,22 @@ class World:
     passed: Array
     mends: Array
     truth: set[tuple[str, frozenset[str]]] = field(default_factory=set)
+    uneven: float = 0.4
+    """How far prompts differ: the standard deviation of their log odds of a violation."""
+    breaks: float = 0.003
+    """Chance that a revision breaks any one other principle, whatever it is for."""
     of: dict[str, tuple[int, ...]] = field(default_factory=dict)
     size: dict[str, float] = field(default_factory=dict)
 
 
-def build_world(seed: int, *, principles: int = 30, faults: tuple[str, ...] = FAULTS) -> World:
+def build_world(seed: int, *, principles: int = 30, faults: tuple[str, ...] = FAULTS, **nature: float) -> World:
     """A constitution of so many principles; without faults it is clean.
 
     Args:
         seed: draws everything.
         principles: how many; every third has an exact check, which knows the truth.
         faults: which to plant, each once.
+        nature: `uneven` and `breaks` of the world.
     """
     source = np.random.default_rng(seed)
     norms = tuple(
@@ -61,6 +65,7 @@ def build_world(seed: int, *, principles: int = 30, faults: tuple[str, ...] = FA
         seen=source.uniform(0.9, 0.98, principles),
         passed=source.uniform(0.985, 0.998, principles),
         mends=source.uniform(0.75, 0.95, principles),
+        **nature,
     )
     free = [int(n) for n in source.permutation([n for n in range(principles) if n % 7 != 3])]
     for fault in faults:
@@ -110,7 +115,7 @@ def rows(world: World, prompts: int = 500, drafts: int = 1, *, asks: int = 1, fi
         first: the number of the first prompt.
     """
     chains = prompts * drafts
-    harder = np.repeat(world.source.normal(0, 0.4, prompts), drafts)[:, None]
+    harder = np.repeat(world.source.normal(0, world.uneven, prompts), drafts)[:, None]
     broken = _chance(world, chains) < 1 / (1 + np.exp(-np.log(world.base / (1 - world.base + 1e-9) + 1e-9) - harder))
     if "redundant" in world.of:
         a, b = world.of["redundant"]
@@ -163,7 +168,7 @@ def _revise(world: World, broken: Array, stood: Array) -> tuple[Array, Array, Ar
         # A violation that another revision has mended meanwhile is found mended; a false alarm is raised again.
         todo = stood[:, one] & (now[:, one] | ~broken[:, one])
         revised[:, one] = todo
-        breaks = (_chance(world, len(broken)) < _FALSE_BREAKS) & (world.base > 0.01)
+        breaks = (_chance(world, len(broken)) < world.breaks) & (world.base > 0.01)
         now |= breaks & todo[:, None]
         now[todo, one] = broken[todo, one] & (source.random(todo.sum()) > world.mends[one])
         for fault, partners in world.of.items():

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.audit.association import Agreement, agreement
+from evaluation.audit.association import Agreement, Effects, agreement, beyond_others, chance_positive, effects
 from evaluation.audit.counts import Counts
-from evaluation.audit.estimates import Array, Difference, Rates, Z, by_prompt, chance_higher, difference, rates
+from evaluation.audit.estimates import Array, Rates, Z, by_prompt, rates
 
 SUBSET_KEEPS = 0.95
 """Of the drafts in which any principle was found broken."""
@@ -23,18 +23,20 @@ SHOWN_PROMPTS = 20
 
 @dataclass(frozen=True)
 class Conflict:
-    """What mending one principle does to all others that the draft kept; every field has a number for each."""
+    """What becomes of one principle that drafts kept when others are revised; every field has a number for each."""
 
     lost: Rates
-    """Broken by the final text, where this principle was revised."""
+    """Broken by the final text, where the other was revised."""
     elsewhere: Rates
-    """The same, where only other principles were revised: chance."""
-    more: Difference
+    """The same, where only principles beside that one were revised."""
+    beyond: Effects
+    """What a revision for the other adds to the chance that it is lost, all revisions of a chain told apart, beyond
+    what a revision for any of the rest adds: more revisions break more, whatever they are for."""
 
     @cached_property
     def chance(self) -> Array:
-        """P of so many more losses, or more, if mending this principle were like mending any other."""
-        return chance_higher(self.lost, self.elsewhere)
+        """P of so much, or more, if mending that principle were like mending any other."""
+        return chance_positive(self.beyond)
 
 
 def redundancies(counts: Counts) -> list[Agreement]:
@@ -64,40 +66,38 @@ def told_redundancies(counts: Counts, found: list[Agreement]) -> list[dict[str, 
 
 
 def conflicts(counts: Counts) -> list[Conflict]:
-    """Of each principle, what mending it does to the others."""
-    chains = counts.revised_chains
-    kept = by_prompt(chains.kept.astype(float), chains.prompt, counts.prompts)
-    lost = by_prompt(chains.lost.astype(float), chains.prompt, counts.prompts)
-    found = []
+    """Of each principle, what mending the others does to it."""
+    chains, found = counts.revised_chains, []
     for one in range(len(counts.principles)):
-        rows = chains.revised[:, one]
-        kept_here = by_prompt(chains.kept[rows].astype(float), chains.prompt[rows], counts.prompts)
-        lost_here = by_prompt(chains.lost[rows].astype(float), chains.prompt[rows], counts.prompts)
-        more = difference((lost_here, lost - lost_here), (kept_here, kept - kept_here))
-        found.append(Conflict(rates(lost_here, kept_here), rates(lost - lost_here, kept - kept_here), more))
+        rows = chains.kept[:, one]
+        prompt, revised, lost = chains.prompt[rows], chains.revised[rows], chains.lost[rows][:, [one]]
+        sums = [by_prompt(x.astype(float), prompt, counts.prompts) for x in (lost & revised, revised)]
+        rest = [by_prompt(x.astype(float), prompt, counts.prompts) for x in (lost & ~revised, ~revised)]
+        added = effects(revised, lost[:, 0].astype(float), prompt)
+        found.append(Conflict(rates(*sums), rates(*rest), beyond_others(added, revised.sum(0))))
     return found
 
 
 def told_conflicts(counts: Counts, found: list[Conflict]) -> list[dict[str, Any]]:
     """Every ordered pair of which anything is known, the worst first."""
     pairs = []
-    for fixed, conflict in enumerate(found):
-        for broken, id in enumerate(counts.principles):
-            rate = conflict.lost.told(broken)
-            if rate is not None and fixed != broken:
-                elsewhere = conflict.elsewhere.told(broken)
-                bounds = [float(conflict.more.low[broken]), float(conflict.more.high[broken])]
+    for broken, conflict in enumerate(found):
+        for fixed, id in enumerate(counts.principles):
+            rate = conflict.lost.told(fixed)
+            if rate is not None:
+                value, error = float(conflict.beyond.value[fixed]), float(conflict.beyond.error[fixed])
+                known = bool(np.isfinite(value))
                 pairs.append(
                     {
-                        "fixed": counts.principles[fixed],
-                        "broken": id,
+                        "fixed": id,
+                        "broken": counts.principles[broken],
                         "broken_rate": rate,
-                        "elsewhere": elsewhere,
-                        "difference": float(conflict.more.value[broken]) if elsewhere else None,
-                        "ci": bounds if elsewhere else None,
+                        "elsewhere": conflict.elsewhere.told(fixed),
+                        "beyond": value if known else None,
+                        "ci": [value - Z * error, value + Z * error] if known else None,
                     }
                 )
-    return sorted(pairs, key=lambda one: (-(one["difference"] or 0.0), one["fixed"], one["broken"]))
+    return sorted(pairs, key=lambda one: (-(one["beyond"] or 0.0), one["fixed"], one["broken"]))
 
 
 def coverage(counts: Counts) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Effects:
     value: Array
     error: Array
     prompts: Array
+    spread: Array = None
+    """Variances and covariances, shape (columns, columns); 0 where nothing tells."""
 
 
 ODD = 0.5
@@ -31,17 +33,19 @@ def effects(present: Array, outcome: Array, prompt: Array) -> Effects:
     """What each cause adds to the outcome of a row, all causes of the row together making it (least squares).
 
     No constant: a row without any cause would have an outcome of 0, as a text that nobody rewrote keeps its length.
-    Two imagined prompts for each cause, off by `ODD` either way, join the estimate of the error.
+    Two imagined prompts for each cause, off by `ODD` either way, join the estimate of the error, and a row that has a
+    say of its own in what it is fitted to counts for as much more.
 
     Args:
         present: shape (rows, causes), whether a cause was at work in a row.
         outcome: shape (rows,).
         prompt: shape (rows,), ascending; errors are of sums by prompt.
 
-    Source: Liang and Zeger 1986, the sandwich with clusters, scaled by prompts / (prompts - 1).
+    Source: Liang and Zeger 1986, the sandwich with clusters, scaled by prompts / (prompts - 1); residuals as in HC3,
+    MacKinnon and White 1985.
     """
     causes = present.shape[1]
-    value, error = np.full(causes, np.nan), np.full(causes, np.nan)
+    value, error, covariance = np.full(causes, np.nan), np.full(causes, np.nan), np.zeros((causes, causes))
     known = np.flatnonzero(present.any(0))
     x = present[:, known].astype(float)
     _, place = np.unique(prompt, return_inverse=True)
@@ -50,10 +54,29 @@ def effects(present: Array, outcome: Array, prompt: Array) -> Effects:
     if len(known) and clusters > 1:
         bread = np.linalg.pinv(x.T @ x)
         fitted = bread @ (x.T @ outcome)
-        scores = by_prompt(x * (outcome - x @ fitted)[:, None], place, clusters)
+        own = np.minimum(((x @ bread) * x).sum(1), 0.99)
+        scores = by_prompt(x * ((outcome - x @ fitted) / (1 - own))[:, None], place, clusters)
         spread = bread @ (scores.T @ scores + 2 * ODD**2 * np.eye(len(known))) @ bread * clusters / (clusters - 1)
         value[known], error[known] = fitted, np.sqrt(np.maximum(np.diag(spread), 0))
-    return Effects(value, error, told)
+        covariance[np.ix_(known, known)] = spread
+    return Effects(value, error, told, covariance)
+
+
+def beyond_others(found: Effects, rows: Array) -> Effects:
+    """Each effect minus the mean of the others, weighted by the rows in which they were at work.
+
+    Args:
+        found: as `effects` gives them.
+        rows: shape (columns,), the number of those rows.
+    """
+    known = np.isfinite(found.value)
+    n = np.where(known, rows, 0).astype(float)
+    rest = n.sum() - n
+    weights = np.where(np.eye(len(n), dtype=bool), 0.0, n[None, :] / np.maximum(rest, 1)[:, None])
+    contrast = np.eye(len(n)) - weights
+    value = np.where(known & (rest > 0), contrast @ np.nan_to_num(found.value), np.nan)
+    variance = ((contrast @ found.spread) * contrast).sum(1)
+    return Effects(value, np.sqrt(np.maximum(variance, 0)), found.prompts)
 
 
 def chance_positive(found: Effects, more_than: float = 0.0) -> Array:

@@ -1,8 +1,7 @@
 """Rates, differences of rates, and their tests for many columns at once, the prompt as the unit throughout.
 
 The arithmetic of a rate is that of evaluation/intervals.py: the mean over prompts of each prompt's share, and Wilson's
-interval on an effective number of trials between prompts and trials. Tests of rates are exact ones (binomial,
-hypergeometric) on that effective number.
+interval on an effective number of trials between prompts and trials. Tests of rates are exact ones, on that number.
 """
 
 from __future__ import annotations
@@ -85,33 +84,6 @@ def chance_above(found: Rates, rate: float) -> Array:
     events = np.nan_to_num(found.rate) * found.effective
     tail = betainc(np.maximum(events, 1e-9), found.effective - events + 1, rate)
     return np.where((found.prompts > 0) & (events > 0), tail, 1.0)
-
-
-def chance_higher(more: Rates, less: Rates) -> Array:
-    """P of so large a difference or a larger one if both had the same rate (Fisher's exact test, one side).
-
-    Counts are rounded towards no difference. 1 where one of the two has nothing.
-    """
-    n_more, n_less = np.floor(more.effective).astype(int), np.floor(less.effective).astype(int)
-    x_more = np.minimum(np.floor(np.nan_to_num(more.rate) * n_more + 1e-9).astype(int), n_more)
-    x_less = np.minimum(np.ceil(np.nan_to_num(less.rate) * n_less - 1e-9).astype(int), n_less)
-    tails = [_hypergeometric(*one) for one in zip(x_more, x_less, n_more, n_less, strict=True)]
-    return np.where((n_more > 0) & (n_less > 0), tails, 1.0)
-
-
-def _hypergeometric(x: int, other: int, n: int, rest: int) -> float:
-    """P that of all events (`x` and `other`) so many or more fall to these `n` trials and not to the `rest`."""
-    from scipy.special import gammaln  # scipy.stats has it too, and takes seconds to import
-
-    events = x + other
-    fall = np.arange(x, min(n, events) + 1)
-
-    def choose(of: Array, some: Array) -> Array:
-        return gammaln(of + 1) - gammaln(some + 1) - gammaln(of - some + 1)
-
-    fits = fall[events - fall <= rest]
-    chances = choose(n, fits) + choose(rest, events - fits) - choose(n + rest, events)
-    return float(min(1.0, np.exp(chances).sum()))
 
 
 @dataclass(frozen=True)

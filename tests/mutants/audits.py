@@ -54,8 +54,8 @@ AUDIT_MUTANTS = (
     Mutant(
         "audit: what is lost elsewhere counts where the principle was mended, too",
         "evaluation/audit/across.py",
-        "rates(lost - lost_here, kept - kept_here)",
-        "rates(lost, kept)",
+        "for x in (lost & ~revised, ~revised)",
+        "for x in (lost | revised & lost, revised | ~revised)",
         (f"{FIGURES}::test_conflicts_are_counted_over_chains_that_kept_the_other",),
     ),
     Mutant(

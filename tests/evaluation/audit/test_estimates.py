@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.audit.association import agreement, chance_positive, effects
+from evaluation.audit.association import agreement, beyond_others, chance_positive, effects
 from evaluation.audit.estimates import (
     by_prompt,
     chance_above,
     chance_below,
-    chance_higher,
     corrected,
     difference,
     discoveries,
@@ -44,38 +43,16 @@ def test_rates_are_those_of_evaluation(rate):
 
 def test_nothing_tried_is_told_as_nothing_and_proves_nothing():
     none = rates(np.zeros((5, 1)), np.zeros((5, 1)))
-    some = rates(np.ones((5, 1)), np.ones((5, 1)))
-    assert none.told(0) is None
-    assert (
-        chance_below(none, 0.5)
-        == chance_above(none, 0.5)
-        == chance_higher(some, none)
-        == chance_higher(none, some)
-        == 1
-    )
+    assert none.told(0) is None and chance_below(none, 0.5) == chance_above(none, 0.5) == 1
 
 
 def test_the_exact_tests_are_those_of_scipy_where_trials_are_independent():
-    from scipy.stats import binomtest, fisher_exact
+    from scipy.stats import binomtest
 
-    hits, fewer = np.r_[np.ones(7), np.zeros(93)][:, None], np.r_[np.ones(2), np.zeros(48)][:, None]
-    found, other = rates(hits, np.ones((100, 1))), rates(fewer, np.ones((50, 1)))
-    # The imagined prompts let 100 prompts of one draft each count as 100 or a little less than 101.
+    found = rates(np.r_[np.ones(7), np.zeros(93)][:, None], np.ones((100, 1)))
     assert found.effective[0] == 100
     assert chance_below(found, 0.15)[0] == pytest.approx(binomtest(7, 100, 0.15, "less").pvalue)
     assert chance_above(found, 0.02)[0] == pytest.approx(binomtest(7, 100, 0.02, "greater").pvalue)
-    assert chance_higher(found, other)[0] == pytest.approx(fisher_exact([[7, 93], [2, 48]], "greater")[1])
-
-
-@pytest.mark.parametrize("counts", [(0, 10, 0, 10), (3, 3, 0, 200), (40, 90, 300, 900), (9, 9, 4, 4), (1, 500, 0, 3)])
-def test_fishers_test_is_scipys(counts):
-    from scipy.stats import fisher_exact
-
-    x, n, other, rest = counts
-    more, less = (rates((np.arange(of) < hits)[:, None], np.ones((of, 1))) for hits, of in ((x, n), (other, rest)))
-    assert chance_higher(more, less)[0] == pytest.approx(
-        fisher_exact([[x, n - x], [other, rest - other]], "greater")[1]
-    )
 
 
 def test_drafts_of_one_prompt_do_not_pass_for_independent_ones():
@@ -112,6 +89,33 @@ def test_effects_take_apart_what_works_together():
     assert chances[1] < 1e-9 and chances[0] > 1e-3 and chances[2] > 0.9
     never = effects(np.c_[present, np.zeros(3000, bool)], outcome, prompt)
     assert np.isnan(never.value[3]) and never.prompts[3] == 0 and chance_positive(never)[3] == 1
+
+
+def test_an_effect_beyond_others_is_what_is_left_when_all_do_something():
+    """Every cause adds 0.1, one adds 0.4; rows with many causes come to more, and only the one stands out."""
+    source = np.random.default_rng(6)
+    present = source.random((2000, 5)) < source.uniform(0, 0.8, (2000, 1))
+    outcome = present @ (0.1, 0.1, 0.4, 0.1, 0.1) + source.normal(0, 0.2, 2000)
+    found = effects(present, outcome, np.arange(2000))
+    beyond = beyond_others(found, present.sum(0))
+    rest = np.average(found.value[[0, 1, 3, 4]], weights=present.sum(0)[[0, 1, 3, 4]])
+    assert beyond.value[2] == pytest.approx(found.value[2] - rest)
+    assert beyond.value[2] == pytest.approx(0.3, abs=0.05) and chance_positive(beyond)[2] < 1e-9
+    assert (chance_positive(beyond)[[0, 1, 3, 4]] > 0.5).all()
+    alone = beyond_others(effects(present[:, :1], outcome, np.arange(2000)), present.sum(0)[:1])
+    assert np.isnan(alone.value[0])
+
+
+def test_the_error_of_an_effect_is_that_of_making_it_again():
+    source, made = np.random.default_rng(8), []
+    for _ in range(300):
+        prompt = np.sort(source.integers(0, 60, 150))
+        present = source.random((150, 6)) < 0.25
+        outcome = (source.random(150) < 0.05 + 0.3 * present[:, 0]).astype(float)
+        found = effects(present, outcome, prompt)
+        made.append((found.value[0], found.error[0]))
+    values, errors = np.array(made).T
+    assert np.std(values) < np.mean(errors) < 1.3 * np.std(values)
 
 
 def test_a_few_rows_that_all_say_the_same_leave_some_doubt_and_many_leave_none():

@@ -103,8 +103,8 @@ def test_conflicts_are_counted_over_chains_that_kept_the_other(planted):
             for revised, drafts, finals in chains
             if drafts[broken] == {"complies"} and finals[broken] in ({"violates"}, {"complies"})
         ]
-        assert found[a].lost.trials[b] == sum(here for here, _ in kept)
-        assert found[a].elsewhere.trials[b] == sum(not here for here, _ in kept)
+        assert found[b].lost.trials[a] == sum(here for here, _ in kept)
+        assert found[b].elsewhere.trials[a] == sum(not here for here, _ in kept)
         lost = counts.revised_chains.lost[:, b] & counts.revised_chains.revised[:, a]
         assert lost.sum() == sum(here and gone for here, gone in kept)
 

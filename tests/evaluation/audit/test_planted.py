@@ -18,19 +18,24 @@ def found_in(world: World, **drawn) -> set[tuple[str, frozenset[str]]]:
     return {(finding["kind"], frozenset(finding["principles"])) for finding in told["findings"]}
 
 
-def wrong_planted(seeds: range) -> list[str]:
+def wrong_planted(seeds: range, **nature: float) -> list[str]:
     """Of 500 drafts each, every second asked about twice; what was missed, and what found that was not planted."""
     told = []
     for seed in seeds:
-        world = build_world(seed)
+        world = build_world(seed, **nature)
         found = found_in(world, prompts=500, asks=1 + seed % 2)
         for words, difference in (("missed", world.truth - found), ("not planted", found - world.truth)):
             told += [f"{seed}: {words}: {kind} {sorted(ids)}" for kind, ids in difference]
     return told
 
 
-def false_alarms(seeds: range) -> list[int]:
-    return [seed for seed in seeds if found_in(build_world(seed, faults=()), prompts=500, asks=1 + seed % 2)]
+def false_alarms(seeds: range, **nature: float) -> list[int]:
+    return [seed for seed in seeds if found_in(build_world(seed, faults=(), **nature), prompts=500, asks=1 + seed % 2)]
+
+
+ROUGH = {"uneven": 1.3, "breaks": 0.01}
+"""Some prompts get drafts that break half of everything, others hardly any; the many rewrites of the former break other
+principles in a fifth of the chains. Nothing of it is a conflict between two principles."""
 
 
 def seeds_of(told: list[str]) -> set[str]:
@@ -44,6 +49,18 @@ def test_planted_faults_are_found_and_nothing_else():
 
 def test_a_clean_constitution_raises_no_alarm():
     assert not false_alarms(range(3000, 3003))
+
+
+def test_where_hard_prompts_make_everything_go_together_nothing_is_made_of_it():
+    assert not false_alarms(range(3300, 3302), **ROUGH)
+    assert not wrong_planted(range(2300, 2302), **ROUGH)
+
+
+@pytest.mark.soak
+def test_of_twenty_rough_worlds_planted_or_clean_nineteen_are_told_exactly():
+    told = wrong_planted(range(2300, 2320), **ROUGH)
+    assert len(seeds_of(told)) <= 1, "\n".join(told)
+    assert len(false_alarms(range(3300, 3320), **ROUGH)) <= 1
 
 
 @pytest.mark.soak
