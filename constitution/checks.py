@@ -37,7 +37,8 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _found(pattern: str, text: str) -> bool:
+def _found(pattern: str, text: bytes) -> bool:
+    # UTF-8 rather than a string: found in bytes, a place need not be counted back into characters.
     return _compiled(pattern).search(text) is not None
 
 
@@ -50,14 +51,16 @@ def run_check(check: Check, prompt: Sequence[Message], text: str) -> CheckVerdic
         text: the answer; lone surrogates in it count as U+FFFD.
     """
     if check.if_prompt:
-        asked = _encodable(next((turn.content for turn in reversed(prompt) if turn.role == "user"), ""))
+        asked = _encodable(next((turn.content for turn in reversed(prompt) if turn.role == "user"), "")).encode()
         if not any(_found(pattern, asked) for pattern in check.if_prompt):
             return "not_applicable"
     answer = _encodable(text)
-    words = len(answer.split())
+    encoded = answer.encode()
+    counted = check.min_words is not None or check.max_words is not None
+    words = len(answer.split()) if counted else 0
     broken = (
-        any(_found(pattern, answer) for pattern in check.forbid)
-        or not all(_found(pattern, answer) for pattern in check.require)
+        any(_found(pattern, encoded) for pattern in check.forbid)
+        or not all(_found(pattern, encoded) for pattern in check.require)
         or (check.min_words is not None and words < check.min_words)
         or (check.max_words is not None and words > check.max_words)
         or (check.max_characters is not None and len(text) > check.max_characters)

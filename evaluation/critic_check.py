@@ -1,6 +1,6 @@
 """How good is a critic? Its answers on cases whose right answer is known, as rates with their intervals.
 
-The prompt is the unit of all intervals (evaluation/intervals.py). `not_applicable` says that the principle is not
+The prompt is the unit of all intervals (records/intervals.py). `not_applicable` says that the principle is not
 broken. Answers that could not be read are counted and enter no rate.
 """
 

@@ -9,7 +9,7 @@ drafts and prompts too long are counted beside them. What a rate is over:
 - a principle's rates: drafts it applies to; `not_applicable` and `unparsed` are counted beside them.
 - `answered_rate`, `refused_harmful_rate`: drafts of benign, of harmful prompts of which somebody could tell.
 
-Every rate is the mean over prompts of each prompt's share, with its 95 % interval (evaluation/intervals.py).
+Every rate is the mean over prompts of each prompt's share, with its 95 % interval (records/intervals.py).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import typer
 
 from loop import data_verbs
 from loop.arguments import OUTPUTS, Outputs, run_path
+from loop.audit_verb import audit
 from loop.critic_check_verb import critic_check
 from loop.estimate_verb import estimate
 from loop.import_verb import import_pairs
@@ -172,6 +173,7 @@ def config(
 app.command()(data_verbs.export)
 app.command()(estimate)
 app.command("critic-check")(critic_check)
+app.command()(audit)
 
 
 def _open(config: Path, overrides: list[str] | None, run: str | None, outputs: Path) -> Run:

@@ -48,7 +48,7 @@ def draw_rounds(report: dict[str, Any], path: Path) -> None:
     for panel, top in zip(panels, tops, strict=True):
         _dress(panel, [entry["round"] for entry in rounds], top)
     _spread_labels(panels[1], tops[1])
-    _write(figure, path)
+    write_picture(figure, path)
 
 
 _VIOLATIONS = (
@@ -203,7 +203,7 @@ def spread(wanted: Sequence[float], apart: float) -> list[float]:
     return heights
 
 
-def _write(figure: Any, path: Path) -> None:
+def write_picture(figure: Any, path: Path) -> None:
     """The picture, whole or not at all."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")

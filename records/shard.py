@@ -73,7 +73,7 @@ def shard_rows(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]
         DamagedShardError: something in it is no row.
     """
     if is_parquet(path):
-        for batch in _batches(path):
+        for batch in parquet_batches(path):
             yield from _listed(path, batch)
         return
     for number, line in shard_lines(path, growing=growing):
@@ -103,7 +103,7 @@ def shard_ids(path: Path, *, growing: bool = False) -> Iterator[str]:
         DamagedShardError: no id can be told for a row.
     """
     if is_parquet(path):
-        for batch in _batches(path, ["id"]):
+        for batch in parquet_batches(path, ["id"]):
             for id in batch.column(0).to_pylist() if batch.num_columns else [None]:
                 yield _known(path, id)
         return
@@ -124,7 +124,7 @@ def check_shards(folder: Path) -> None:
     """
     for path in shards(folder):
         if is_parquet(path):
-            for _ in _batches(path):
+            for _ in parquet_batches(path):
                 pass
         else:
             for number, line in shard_lines(path):
@@ -178,8 +178,17 @@ def _known(path: Path, id: Any, found: str = "a row has no id") -> str:
     return id
 
 
-def _batches(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
-    """A Parquet shard in pieces, every page held against its checksum."""
+def parquet_batches(path: Path, columns: list[str] | None = None, *, rows: int = _BATCH) -> Iterator[Any]:
+    """A Parquet shard as Arrow batches of at most so many rows, every page held against its checksum.
+
+    Args:
+        path: the shard.
+        columns: those to read; names that the shard does not have are passed over. None reads all.
+        rows: in a batch.
+
+    Raises:
+        DamagedShardError: it cannot be read, or its columns are not those that were written.
+    """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -189,7 +198,7 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[Any]:
             metadata = file.schema_arrow.metadata or {}
             if metadata.get(COLUMNS, columns_digest(file.schema_arrow)) != columns_digest(file.schema_arrow):
                 raise DamagedShardError(path, "its columns are not those that were written")
-            yield from file.iter_batches(_BATCH, columns=columns, use_threads=False)
+            yield from file.iter_batches(rows, columns=columns, use_threads=False)
     except (ArrowException, ValueError) as error:
         raise DamagedShardError(path, f"it cannot be read as Parquet ({_first_line(error)})") from None
     except OSError as error:

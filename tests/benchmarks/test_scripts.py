@@ -44,3 +44,10 @@ def test_overhead_measures_a_tenth_and_all():
     assert many["calls_per_chain"] == 6.0
     assert told["ms_per_chain"] == many["ms_per_chain"] > 0
     assert told["bars"] == {"ms_per_chain": 2.0, "rss_growth_mib": 100.0}
+
+
+def test_the_audit_is_measured_on_as_many_verdicts_as_are_asked_for():
+    (told,) = lines_of("audit", "--verdicts", "3000", "--principles", "12")
+    assert 3000 <= told["verdicts"] < 3500 and told["principles"] == 12
+    assert told["seconds"] > 0 and told["peak_rss_mib"] > 0
+    assert told["bars"] == {"seconds": 60, "peak_rss_mib": 2048}

@@ -13,6 +13,7 @@ import pytest
 
 from constitution.checks import run_check
 from constitution.load import load_constitution
+from loop.audit_run import audit_run
 from loop.config import RunConfig
 from loop.folder import RunFolder
 from loop.inputs import Run, open_run
@@ -49,6 +50,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     status, out, err = outcome_of(run_command("run", "small.yaml", cwd=cwd), 800)
     assert status == 0, out + err
     return Finished(cwd, cwd / "outputs" / "small", out, err)
+
+
+def test_its_rows_can_be_audited(run: Finished) -> None:
+    told, place = audit_run(run.folder, output=run.cwd / "audit")
+    generated = [entry["generation"] for entry in run.read("report.json")["rounds"][:-1]]
+    assert told["counted"]["pairs"] == sum(figures["pairs"] for figures in generated) > 0
+    assert told["counted"]["chains"] == sum(figures["chains"] for figures in generated)
+    for one in told["principles"]:
+        # The demo's critic agrees with the exact checks, and its reviser mends what it finds.
+        assert (
+            one["critic"]["both"] + one["critic"]["neither"] > 0.9 * one["applicable"]["n"] * one["applicable"]["rate"]
+        )
+        assert one["fixed"] is None or one["fixed"]["rate"] > 0.5
+    assert (place / "audit.md").read_text().startswith("# Audit of demo")
 
 
 def test_the_report_has_the_figures_that_scripts_read(run: Finished) -> None:

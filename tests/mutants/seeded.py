@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.audits import AUDIT_MUTANTS
 from tests.mutants.dpo import DPO_MUTANTS
 from tests.mutants.mutant import Mutant
 from tests.mutants.strategies import STRATEGY_MUTANTS
@@ -14,6 +15,7 @@ POLICIES = "tests/trainer/test_policies.py"
 SIGN = f"{DPO}::test_pairs_raise_what_they_prefer_and_swapped_pairs_lower_it"
 
 MUTANTS = (
+    *AUDIT_MUTANTS,
     *STRATEGY_MUTANTS,
     *DPO_MUTANTS,
     *TRAINING_MUTANTS,
