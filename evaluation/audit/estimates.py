@@ -1,6 +1,6 @@
 """Rates, differences of rates, and their tests for many columns at once, the prompt as the unit throughout.
 
-The arithmetic of a rate is that of evaluation/intervals.py: the mean over prompts of each prompt's share, and Wilson's
+The arithmetic of a rate is that of records/intervals.py: the mean over prompts of each prompt's share, and Wilson's
 interval on an effective number of trials between prompts and trials. Tests of rates are exact ones, on that number.
 """
 
@@ -50,7 +50,7 @@ def rates(hits: Array, trials: Array) -> Rates:
     counted = trials > 0
     prompts, total = counted.sum(0), trials.sum(0)
     share = np.divide(hits, trials, out=np.zeros(trials.shape), where=counted)
-    # Two imagined prompts join the estimate of the spread, as in evaluation/intervals.py.
+    # Two imagined prompts join the estimate of the spread, as in records/intervals.py.
     number = prompts + 2
     centre = (share.sum(0) + 1) / number
     squares = ((share - centre) ** 2 * counted).sum(0) + centre**2 + (1 - centre) ** 2
