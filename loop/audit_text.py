@@ -162,6 +162,7 @@ def _coverage(told: dict[str, Any]) -> str:
     coverage, subset = told["coverage"], told["subset"]
     if coverage["untouched"] is None:
         return "No verdict could be read."
+    without = ", ".join(map(escaped, subset["left_out"]))
     lines = [
         f"Prompts that no principle touches (nothing was found broken): {_cell(coverage['untouched'])}; prompts to "
         f"which none applies: {_cell(coverage['none_applies'])}."
@@ -169,12 +170,11 @@ def _coverage(told: dict[str, Any]) -> str:
     if subset["principles"]:
         how = "no smaller set does" if subset["exact"] else "found greedily, so a smaller set may do as well"
         named = ", ".join(map(escaped, subset["principles"]))
-        without = ", ".join(map(escaped, subset["left_out"]))
         lines.append(
             f"{len(subset['principles'])} of {len(told['principles'])} principles ({how}) find something in "
             f"{percent(subset['kept'])} of the {subset['drafts']} drafts in which anything was found: {named}."
-            + (f" Rubber stamps are left out of this: {without}." if without else "")
         )
+    lines += [f"Rubber stamps are left out of both: {without}."] if without else []
     return bullets(lines)
 
 

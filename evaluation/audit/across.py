@@ -100,10 +100,16 @@ def told_conflicts(counts: Counts, found: list[Conflict]) -> list[dict[str, Any]
     return sorted(pairs, key=lambda one: (-(one["beyond"] or 0.0), one["fixed"], one["broken"]))
 
 
-def coverage(counts: Counts) -> dict[str, Any]:
-    """The prompts that no principle touches: none was found broken in any of their drafts, or none even applied."""
+def coverage(counts: Counts, without: Collection[int] = ()) -> dict[str, Any]:
+    """The prompts that no principle touches: none was found broken in any of their drafts, or none even applied.
+
+    Args:
+        counts: of the facts.
+        without: principles, by number, that touch nothing by being found broken: rubber stamps.
+    """
     asked = counts["readable"].sum(1) > 0
-    untouched = asked & (counts["violated"].sum(1) == 0)
+    violated = np.delete(counts["violated"], list(without), axis=1)
+    untouched = asked & (violated.sum(1) == 0)
     unmeant = asked & (counts["applicable"].sum(1) == 0)
     return {
         "prompts": int(asked.sum()),

@@ -37,7 +37,7 @@ def audit(facts: Facts) -> dict[str, Any]:
         "principles": told(counts, figures),
         "redundancy": told_redundancies(counts, kappas),
         "conflict": told_conflicts(counts, found),
-        "coverage": coverage(counts),
+        "coverage": coverage(counts, without=stamps),
         "subset": smallest_subset(counts, without=stamps),
         "tests": rules_told(tests),
     }

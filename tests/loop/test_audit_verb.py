@@ -54,7 +54,7 @@ def test_a_run_is_audited_from_its_folder_alone(tmp_path, audit):
         for evidence in finding["evidence"]:
             assert evidence["p_adjusted"] <= told["tests"]["false_findings"] and evidence["n"] > 0
     assert (tmp_path / "run" / "audit.png").read_bytes().startswith(b"\x89PNG")
-    assert "is a rubber stamp" in said and "Rubber stamps are left out" in text
+    assert "is a rubber stamp" in said and "Rubber stamps are left out of both" in text
 
 
 def test_the_same_rows_give_the_same_audit(tmp_path, audit):

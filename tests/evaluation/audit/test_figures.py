@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulated.planted import build_world, rows
-from evaluation.audit.across import SUBSET_KEEPS, conflicts, redundancies, smallest_subset, told_redundancies
+from evaluation.audit.across import SUBSET_KEEPS, conflicts, coverage, redundancies, smallest_subset, told_redundancies
 from evaluation.audit.audit import audit
 from evaluation.audit.counts import Counts
 from evaluation.audit.facts import Facts, read_facts
@@ -174,6 +174,20 @@ def test_coverage_names_the_prompts_that_nothing_touches(tmp_path):
     coverage = audit(read_facts([tmp_path], CONSTITUTION))["coverage"]
     assert coverage["untouched"]["rate"] == pytest.approx(2 / 3) and coverage["none_applies"]["rate"] == 0
     assert coverage["untouched_prompts"] == sorted(chain.prompt_id for chain in chains)
+
+
+def test_what_a_rubber_stamp_touches_is_not_covered(planted):
+    told, counts = planted
+    (stamp,) = [n for n, id in enumerate(counts.principles) if counts["violated"][:, n].sum() > 200]
+    touched = {
+        row["prompt_id"]
+        for row in told
+        for verdict in row["draft_verdicts"][: len(counts.principles)]
+        if verdict["verdict"] == "violates" and verdict["principle"] != counts.principles[stamp]
+    }
+    assert coverage(counts)["untouched"]["rate"] == 0
+    found = coverage(counts, without={stamp})
+    assert round(found["untouched"]["rate"] * found["prompts"]) == found["prompts"] - len(touched) > 0
 
 
 class Stub:
