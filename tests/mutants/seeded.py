@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "the last partial batch dropped in the reference",
         "trainer/reference.py",
-        "range(0, len(order), size)",
-        "range(0, len(order) - size + 1, size)",
+        "for row in rows]):",
+        "for row in rows])[:-1]:",
         (f"{POLICIES}::test_each_pairs_reference_is_that_of_plain_torch",),
     ),
     Mutant(
